@@ -1,0 +1,9 @@
+// Python module bnn._native. Bindings only: arguments were checked in Python.
+#include <nanobind/nanobind.h>
+
+#include "bnn/version.h"
+
+NB_MODULE(_native, m) {
+  m.doc() = "Native part of bnn.";
+  m.def("version", &bnn::version, "Version that this native library was built for.");
+}
