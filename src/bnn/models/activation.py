@@ -1,0 +1,58 @@
+"""Build an activation for a given number of channels, from any factory."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+
+from torch import nn
+
+from bnn.errors import ConfigError
+
+#: A class such as ``nn.PReLU``, a ``functools.partial`` of one, or a function.
+ActivationFactory = Callable[..., nn.Module]
+
+# The argument by which nn.PReLU, and modules written like it, take their channel count.
+_PER_CHANNEL = "num_parameters"
+
+
+def make_activation(factory: ActivationFactory, channels: int) -> nn.Module:
+    """Return a new activation for feature maps of ``channels`` channels.
+
+    A factory that takes ``num_parameters``, as ``nn.PReLU`` does, gets one parameter per channel;
+    a ``functools.partial`` that already sets it is left as it is. Any other factory is called
+    without arguments.
+
+    Args:
+        factory: Makes the activation. Not an instance: each position needs its own.
+        channels: Channels of the feature map that the activation will see.
+
+    Raises:
+        ConfigError: If ``factory`` is a module instance or a name, or does not make a module.
+
+    Example:
+        >>> make_activation(nn.PReLU, 16)
+        PReLU(num_parameters=16)
+        >>> make_activation(functools.partial(nn.LeakyReLU, 0.1), 16)
+        LeakyReLU(negative_slope=0.1)
+    """
+    if isinstance(factory, nn.Module) or not callable(factory):
+        raise ConfigError(
+            f"activation must be a class or a function that makes a module, not {factory!r}. "
+            "Pass nn.PReLU or functools.partial(nn.LeakyReLU, 0.1), for example; "
+            "names as strings are understood by bnn.models.create."
+        )
+    made = factory(num_parameters=channels) if _takes_channels(factory) else factory()
+    if not isinstance(made, nn.Module):
+        raise ConfigError(f"activation {factory!r} made {made!r}, which is not an nn.Module")
+    return made
+
+
+def _takes_channels(factory: ActivationFactory) -> bool:
+    if isinstance(factory, functools.partial) and _PER_CHANNEL in factory.keywords:
+        return False
+    try:
+        return _PER_CHANNEL in inspect.signature(factory).parameters
+    except (TypeError, ValueError):  # some builtins have no signature
+        return False
