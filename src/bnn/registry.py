@@ -61,9 +61,7 @@ class Registry(Generic[T]):
     def __getitem__(self, name: str) -> T:
         if name not in self._items:
             hint = did_you_mean(name, self._items)
-            raise UnknownNameError(
-                f"no {self.kind} named {name!r}.{hint} Known: {', '.join(self)}"
-            )
+            raise UnknownNameError(f"no {self.kind} named {name!r}.{hint} Known: {', '.join(self)}")
         return self._items[name]
 
     def __contains__(self, name: object) -> bool:

@@ -1,0 +1,235 @@
+"""What all binary layers share: the order of steps, and how a float layer becomes one."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from typing import Any, TypeVar
+
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from bnn.config import BConfig, Binarizer
+from bnn.errors import ConfigError
+from bnn.ops.base import BinarizerFactory, constructor_parameters
+
+STAGES = ("activation_pre_process", "activation_post_process", "weight_pre_process")
+
+Layer = TypeVar("Layer", bound="BinaryLayer")
+
+
+class BinaryLayer(nn.Module):
+    """Mixin that makes a float layer binary; it stands before the float class in the bases.
+
+    A subclass names its float class and writes :meth:`_compute`. ``weight`` stays the latent
+    float weight that the optimizer sees.
+
+    Attributes:
+        bconfig: What the stages below were built from.
+        activation_pre_process: Module applied to the input.
+        activation_post_process: Module applied to (output, input).
+        weight_pre_process: Module applied to the latent weight.
+    """
+
+    bconfig: BConfig
+    activation_pre_process: nn.Module
+    activation_post_process: nn.Module
+    weight_pre_process: nn.Module
+    weight: Tensor
+
+    def __init__(self, *args: Any, bconfig: BConfig, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._build_stages(bconfig)
+
+    def forward(self, x: Tensor, *args: Any) -> Tensor:
+        """Run the stages around the float layer's own computation; its shapes are the same."""
+        out = self._compute(
+            self.activation_pre_process(x), self.weight_pre_process(self.weight), *args
+        )
+        return self.activation_post_process(out, x)  # type: ignore[no-any-return]
+
+    def _compute(self, x: Tensor, weight: Tensor, *args: Any) -> Tensor:
+        """Do what the float layer does, with ``weight`` in the place of ``self.weight``."""
+        raise NotImplementedError
+
+    @classmethod
+    def from_module(
+        cls: type[Layer], mod: nn.Module, bconfig: BConfig | None = None, update: bool = True
+    ) -> Layer:
+        """Make a binary layer that shares all state of ``mod``: parameters, buffers, hooks.
+
+        ``mod`` may be a float layer, a subclass of one that keeps its ``forward``, or a binary
+        layer. The result is an instance of ``mod``'s own class too, where that is a subclass.
+
+        Args:
+            mod: The layer to convert; it is not changed.
+            bconfig: The stages. Default: ``mod.bconfig``.
+            update: Keep what an already binary ``mod`` has learnt: a stage whose configuration is
+                the same is kept as it is, and one that differs takes over the parameters and
+                buffers that match in name and shape. False builds all stages afresh.
+
+        Raises:
+            ConfigError: If ``mod`` is of another kind, there is no ``bconfig``, or a stage cannot
+                be built.
+
+        Example:
+            >>> from bnn.layers import Linear
+            >>> from bnn.ops import BasicInputBinarizer
+            >>> layer = Linear.from_module(nn.Linear(4, 2), BConfig(BasicInputBinarizer))
+            >>> layer.activation_pre_process
+            BasicInputBinarizer()
+        """
+        bconfig = getattr(mod, "bconfig", None) if bconfig is None else bconfig
+        if bconfig is None:
+            raise ConfigError(
+                f"{cls.__name__}.from_module: no bconfig was given, and the {type(mod).__name__} "
+                "has no attribute bconfig. Pass bconfig=BConfig(...)."
+            )
+        float_cls = cls.float_class()
+        if not isinstance(mod, float_cls):
+            raise ConfigError(
+                f"{cls.__name__}.from_module got a {type(mod).__name__}; it converts "
+                f"{float_cls.__name__} and its subclasses."
+            )
+        layer: Layer = _same_state(mod, _binary_class(cls, mod))
+        layer._build_stages(bconfig, mod if update and isinstance(mod, BinaryLayer) else None)
+        return layer
+
+    @classmethod
+    def float_class(cls) -> type[nn.Module]:
+        """Return the float layer's class that this one derives from."""
+        return next(
+            base
+            for base in cls.__mro__
+            if not issubclass(base, BinaryLayer) and issubclass(base, nn.Module)
+        )
+
+    def _build_stages(self, bconfig: BConfig, previous: BinaryLayer | None = None) -> None:
+        if not isinstance(bconfig, BConfig):
+            raise ConfigError(f"bconfig must be a BConfig, got {bconfig!r}.")
+        self.bconfig = bconfig
+        for stage in STAGES:
+            factory = getattr(bconfig, stage)
+            if previous is not None and getattr(previous.bconfig, stage) == factory:
+                continue  # shared with `previous`, learnt state and all
+            module = _build(factory, self, stage)
+            if previous is not None:
+                _take_over(module, getattr(previous, stage))
+            self._modules[stage] = module
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        made_of = type(self).__dict__.get("_made_of")
+        if made_of is None:
+            return super().__reduce_ex__(protocol)
+        # A class made at run time has no name to be found by; what it was made of has.
+        return _new_mixed, made_of, self.__getstate__()
+
+
+def _new_mixed(binary: type[BinaryLayer], own: type[nn.Module]) -> BinaryLayer:
+    cls: Any = _mixed_class(binary, own)
+    return cls.__new__(cls)  # type: ignore[no-any-return]
+
+
+def _same_state(mod: nn.Module, cls: Any) -> Any:
+    """Return a new module of class ``cls`` that shares what ``mod`` holds.
+
+    Hook tables are shared as they are, so that handles the caller has keep working.
+    """
+    new = cls.__new__(cls)
+    new.__dict__.update(mod.__dict__)
+    for table in ("_parameters", "_buffers", "_modules"):
+        new.__dict__[table] = copy.copy(mod.__dict__[table])
+    return new
+
+
+def _binary_class(cls: type[Layer], mod: nn.Module) -> type[Layer]:
+    """Return the class that ``mod`` has once it is a ``cls``."""
+    own = type(mod)
+    if not parametrize.is_parametrized(mod):
+        return _mixed_class(cls, own)
+    # torch.nn.utils.parametrize gave this one module a class of its own, whose properties compute
+    # the parameters. They go on top of the binary class: remove_parametrizations looks there.
+    skip = ("__dict__", "__weakref__", "__doc__")
+    body = {key: value for key, value in vars(own).items() if key not in skip}
+    return type(own.__name__, (_mixed_class(cls, own.__bases__[0]),), body)
+
+
+def _mixed_class(binary: type[Layer], own: type[nn.Module]) -> type[Layer]:
+    """Return ``own`` with the steps of ``binary``: its methods and isinstance stay."""
+    if issubclass(binary, own):  # the float class itself, or a binary class above `binary`
+        return binary
+    if issubclass(own, binary):
+        return own
+    if (binary, own) not in _MIXED:
+        body = {"_made_of": (binary, own), "__module__": own.__module__}
+        _MIXED[binary, own] = type(f"Binary{own.__name__}", (binary, own), body)
+    return _MIXED[binary, own]
+
+
+_MIXED: dict[tuple[type, type], Any] = {}  # one class for each pair, so that types compare equal
+
+
+def _build(factory: Binarizer, layer: BinaryLayer, stage: str) -> nn.Module:
+    """Build one stage, in the layer's training mode, device and dtype."""
+    try:
+        keyword, positional = _layer_parameter(factory)
+        module = factory(*([layer] if positional else []), **({"module": layer} if keyword else {}))
+    except Exception as error:
+        raise ConfigError(
+            f"{stage}: {_name(factory)} could not be built for a {type(layer).__name__}: {error}"
+        ) from error
+    if not isinstance(module, nn.Module):
+        raise ConfigError(
+            f"{stage}: {_name(factory)} built a {type(module).__name__}, not an nn.Module."
+        )
+    if not _lies_with(module, layer.weight):
+        module.to(device=layer.weight.device, dtype=layer.weight.dtype)
+    return module if layer.training else module.eval()
+
+
+def _lies_with(module: nn.Module, weight: Tensor) -> bool:
+    """Say whether all state is where ``weight`` is: Module.to costs 40 us even then."""
+    if not (module._parameters or module._buffers or module._modules):
+        return True
+    return all(
+        tensor is None or (tensor.device == weight.device and tensor.dtype == weight.dtype)
+        for part in module.modules()
+        for tensor in (*part._parameters.values(), *part._buffers.values())
+    )
+
+
+def _name(factory: Binarizer) -> str:
+    return getattr(factory, "__name__", repr(factory))
+
+
+def _layer_parameter(factory: Binarizer) -> tuple[bool, bool]:
+    """Say whether the factory takes the layer: (as keyword ``module``, as first argument)."""
+    if isinstance(factory, BinarizerFactory):
+        parameters, given = constructor_parameters(factory.cls), factory.kwargs
+    elif isinstance(factory, type):
+        parameters, given = constructor_parameters(factory), {}
+    else:
+        parameters, given = inspect.signature(factory).parameters, {}
+    if "module" in parameters and parameters["module"].kind is not inspect.Parameter.VAR_KEYWORD:
+        only_positional = parameters["module"].kind is inspect.Parameter.POSITIONAL_ONLY
+        return (False, True) if only_positional else ("module" not in given, False)
+    required = any(
+        p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+        for name, p in parameters.items()
+        if name not in given
+    )
+    return False, required
+
+
+def _take_over(module: nn.Module, previous: nn.Module) -> None:
+    """Give ``module`` the state of ``previous`` that has the same name and shape.
+
+    Parameters are shared, not copied, so that an optimizer that holds them stays valid. Buffers
+    outside the state dict are derived from the layer, so the new ones are right.
+    """
+    fresh = module.state_dict(keep_vars=True)
+    for name, old in previous.state_dict(keep_vars=True).items():
+        new = fresh.get(name)
+        if isinstance(new, Tensor) and isinstance(old, Tensor) and new.shape == old.shape:
+            path, _, leaf = name.rpartition(".")
+            setattr(module.get_submodule(path), leaf, old)

@@ -1,0 +1,108 @@
+"""Binary convolutions, padded with 0, -1 or +1."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bnn.errors import ConfigError
+from bnn.layers.base import BinaryLayer
+
+_DOC = """``nn.Conv{n}d`` whose input and weight are binarized as ``bconfig`` says.
+
+Accepts every ``nn.Conv{n}d`` argument, then by keyword:
+
+Args:
+    bconfig: The stages of the layer.
+    padding_value: What the binarized input is padded with: 0 (a padded tap contributes nothing),
+        -1 or +1 (the input stays binary). Also an attribute that can be set later. Other values
+        than 0 need ``padding_mode="zeros"``.
+
+Shape:
+    - Input: :math:`(N, C_{{in}}, {dims})` or :math:`(C_{{in}}, {dims})`.
+    - Output: as ``nn.Conv{n}d``.
+
+Raises:
+    ConfigError: If ``padding_value`` or ``bconfig`` is not allowed, or a stage cannot be built.
+
+Example:
+    >>> from bnn import BConfig
+    >>> from bnn.ops import BasicInputBinarizer, XNORWeightBinarizer
+    >>> config = BConfig(BasicInputBinarizer, weight_pre_process=XNORWeightBinarizer)
+    >>> layer = Conv{n}d(4, 8, 3, padding=1, padding_value=-1, bconfig=config)
+    >>> layer(torch.randn(2, 4, {size})).shape
+    torch.Size([2, 8, {size}])
+"""
+
+
+class BinaryConv(BinaryLayer):
+    """What the three convolutions share: the padding of a binary input."""
+
+    _convolve: ClassVar[Callable[..., Tensor]]
+    _padding_value: int = 0  # of a layer made from a float one
+    padding_mode: Any  # nn's is a Literal, private to it
+    bias: Tensor | None
+    stride: tuple[int, ...]
+    dilation: tuple[int, ...]
+    groups: int
+    _reversed_padding_repeated_twice: list[int]
+    _conv_forward: Callable[[Tensor, Tensor, Tensor | None], Tensor]
+
+    def __init__(self, *args: Any, bconfig: Any, padding_value: int = 0, **kwargs: Any) -> None:
+        # The stages may ask for it, and they are built last; nn.Module keeps plain attributes
+        # only after its own __init__, a class attribute serves until then.
+        _check_padding_value(padding_value, kwargs.get("padding_mode", "zeros"))
+        self.__dict__["_padding_value"] = int(padding_value)
+        super().__init__(*args, bconfig=bconfig, **kwargs)
+
+    @property
+    def padding_value(self) -> int:
+        """What the binarized input is padded with: 0, -1 or +1."""
+        return self._padding_value
+
+    @padding_value.setter
+    def padding_value(self, value: int) -> None:
+        _check_padding_value(value, self.padding_mode)
+        self._padding_value = int(value)
+
+    def _compute(self, x: Tensor, weight: Tensor, *_args: Any) -> Tensor:
+        if self._padding_value == 0:
+            return self._conv_forward(x, weight, self.bias)
+        # nn keeps the pads of every kind of padding ('same' too) in this list.
+        x = F.pad(x, self._reversed_padding_repeated_twice, value=self._padding_value)
+        return type(self)._convolve(
+            x, weight, self.bias, self.stride, 0, self.dilation, self.groups
+        )
+
+    def extra_repr(self) -> str:
+        """Show the float layer's arguments, and ``padding_value`` where it is not 0."""
+        extra = super().extra_repr()
+        return f"{extra}, padding_value={self._padding_value}" if self._padding_value else extra
+
+
+def _check_padding_value(value: int, padding_mode: str) -> None:
+    if value not in (-1, 0, 1):
+        raise ConfigError(f"padding_value must be 0, -1 or +1, got {value!r}.")
+    if value != 0 and padding_mode != "zeros":
+        raise ConfigError(
+            f"padding_value={value} needs padding_mode='zeros', got {padding_mode!r}: that mode "
+            "takes its values from the input."
+        )
+
+
+class Conv1d(BinaryConv, nn.Conv1d):  # noqa: D101 - set below
+    __doc__ = _DOC.format(n=1, dims="L", size="9")
+    _convolve = staticmethod(F.conv1d)
+
+
+class Conv2d(BinaryConv, nn.Conv2d):  # noqa: D101 - set below
+    __doc__ = _DOC.format(n=2, dims="H, W", size="9, 9")
+    _convolve = staticmethod(F.conv2d)
+
+
+class Conv3d(BinaryConv, nn.Conv3d):  # noqa: D101 - set below
+    __doc__ = _DOC.format(n=3, dims="D, H, W", size="9, 9, 9")
+    _convolve = staticmethod(F.conv3d)

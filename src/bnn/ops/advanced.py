@@ -1,0 +1,80 @@
+"""Sign with the derivative of a smooth function as its gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bnn.ops.base import BinarizerBase, binarizers
+from bnn.ops.sign import sign
+
+
+class _SignWithSurrogate(torch.autograd.Function):
+    """sign(x) forward; the whole gradient goes to ``surrogate``.
+
+    Written as a function because ``surrogate + (sign(x) - surrogate).detach()`` rounds: its
+    result is not exactly -1 or +1.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(surrogate: Tensor, x: Tensor) -> Tensor:  # noqa: ARG004 - takes the gradient
+        return sign(x)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None]:  # noqa: ARG004
+        return grad_output, None
+
+
+@binarizers.register("AdvancedInputBinarizer")
+class AdvancedInputBinarizer(BinarizerBase):
+    r"""Binarize to {-1, +1}; backward, the derivative of a smooth function.
+
+    Forward:   :math:`q(x) = +1` if :math:`x \ge 0`, else :math:`-1`.
+    Backward:  :math:`\partial q / \partial x = \frac{d}{dx} f(t x)`; for the default
+    :math:`f = \tanh` that is :math:`t (1 - \tanh^2(t x))`.
+
+    Args:
+        derivative_funct: :math:`f`, elementwise and differentiable.
+        t: Sharpness; the larger, the closer :math:`f(t x)` is to a sign.
+
+    Shape:
+        - Input: :math:`(*)`, any floating dtype.
+        - Output: same shape and dtype; every entry is -1 or +1, also at 0.
+
+    Reference:
+        Bulat et al., *Improved training of binary networks for human pose estimation and image
+        recognition*, 2019. https://arxiv.org/abs/1904.05868
+
+    Example:
+        >>> x = torch.tensor([0.0], requires_grad=True)
+        >>> y = AdvancedInputBinarizer(t=5)(x)
+        >>> y.backward()
+        >>> y.item(), x.grad.item()
+        (1.0, 5.0)
+    """
+
+    def __init__(
+        self, derivative_funct: Callable[[Tensor], Tensor] = torch.tanh, t: float = 5
+    ) -> None:
+        super().__init__()
+        self.derivative_funct = derivative_funct
+        self.t = t
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the signs of ``x``."""
+        surrogate = self.derivative_funct(self.t * x)
+        return _SignWithSurrogate.apply(surrogate, x.detach())  # type: ignore[no-any-return]
+
+    def extra_repr(self) -> str:
+        """Show the function and its sharpness."""
+        name = getattr(self.derivative_funct, "__name__", repr(self.derivative_funct))
+        return f"derivative_funct={name}, t={self.t}"

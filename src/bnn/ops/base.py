@@ -1,0 +1,102 @@
+"""What every binarizer shares: ``with_args`` and the registry that recipes look names up in."""
+
+from __future__ import annotations
+
+import inspect
+import weakref
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+from torch import nn
+
+from bnn.errors import ConfigError
+from bnn.registry import Registry, did_you_mean
+
+Stage = Literal["value", "output"]
+
+binarizers: Registry[type[BinarizerBase]] = Registry("binarizer")
+"""Class name -> class, for everything in ``bnn.ops`` that a recipe may name."""
+
+
+class BinarizerFactory:
+    """A binarizer class with some arguments fixed: what ``Class.with_args(...)`` returns.
+
+    Unlike ``functools.partial`` it compares by value; it pickles as long as its arguments do.
+    """
+
+    def __init__(self, cls: type[nn.Module], kwargs: Mapping[str, Any]) -> None:
+        check_arguments(cls, kwargs)
+        self.cls = cls
+        self.kwargs = dict(kwargs)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> nn.Module:
+        """Build the module; arguments given here win over the fixed ones."""
+        return self.cls(*args, **{**self.kwargs, **kwargs})
+
+    def with_args(self, **kwargs: Any) -> BinarizerFactory:
+        """Return a copy in which ``kwargs`` are fixed too; the later value of a name wins."""
+        return BinarizerFactory(self.cls, {**self.kwargs, **kwargs})
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, BinarizerFactory):
+            return NotImplemented
+        return self.cls is other.cls and self.kwargs == other.kwargs
+
+    def __hash__(self) -> int:
+        return hash((self.cls, frozenset(self.kwargs)))
+
+    def __repr__(self) -> str:
+        args = ", ".join(f"{name}={value!r}" for name, value in self.kwargs.items())
+        return f"{self.cls.__name__}.with_args({args})"
+
+
+_PARAMETERS: weakref.WeakKeyDictionary[type, Mapping[str, inspect.Parameter]] = (
+    weakref.WeakKeyDictionary()
+)
+
+
+def constructor_parameters(cls: type) -> Mapping[str, inspect.Parameter]:
+    """Return the parameters of ``cls(...)``; remembered, since models have many equal layers."""
+    if cls not in _PARAMETERS:
+        _PARAMETERS[cls] = inspect.signature(cls).parameters
+    return _PARAMETERS[cls]
+
+
+def check_arguments(cls: type, kwargs: Mapping[str, Any]) -> None:
+    """Raise ConfigError if ``cls`` has no parameter of one of these names."""
+    parameters = constructor_parameters(cls)
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return
+    for name in kwargs:
+        if name not in parameters:
+            allowed = [known for known in parameters if known != "module"]
+            raise ConfigError(
+                f"{cls.__name__} has no argument {name!r}.{did_you_mean(name, allowed)} "
+                f"Allowed: {', '.join(allowed) or 'none'}."
+            )
+
+
+class BinarizerBase(nn.Module):
+    """Base of the package's binarizers; deriving from it is optional for your own.
+
+    Example:
+        >>> from bnn.ops import AdvancedInputBinarizer
+        >>> AdvancedInputBinarizer.with_args(t=3)
+        AdvancedInputBinarizer.with_args(t=3)
+        >>> AdvancedInputBinarizer.with_args(slope=3)
+        Traceback (most recent call last):
+        bnn.errors.ConfigError: AdvancedInputBinarizer has no argument 'slope'. \
+Allowed: derivative_funct, t.
+    """
+
+    stage: ClassVar[Stage] = "value"
+    """``"value"``: takes one tensor (pre processes). ``"output"``: takes (output, input)."""
+
+    @classmethod
+    def with_args(cls, **kwargs: Any) -> BinarizerFactory:
+        """Return a factory of this class with these arguments fixed.
+
+        Raises:
+            ConfigError: If the class has no such argument.
+        """
+        return BinarizerFactory(cls, kwargs)

@@ -1,0 +1,97 @@
+"""The sign function of the whole package, and the straight-through estimator (STE)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bnn.ops.base import BinarizerBase, binarizers
+
+
+def sign(x: Tensor) -> Tensor:
+    """Return -1 where ``x < 0``, else +1: never a third value.
+
+    0, -0.0 and NaN give +1, unlike ``torch.sign``, so that one bit (``x < 0``) holds the result.
+
+    Args:
+        x: Any shape, any real dtype.
+
+    Returns:
+        Same shape and dtype. No gradient: use a binarizer for that.
+
+    Example:
+        >>> sign(torch.tensor([-0.5, -0.0, 0.0, 3.0, float("nan")]))
+        tensor([-1.,  1.,  1.,  1.,  1.])
+    """
+    return torch.where(x < 0, -1.0, 1.0).to(x.dtype)
+
+
+class SignFunction(torch.autograd.Function):
+    """Base of the surrogates: sign forward; a subclass writes backward with its slope.
+
+    There is no ``jvp`` (forward-mode differentiation): torch.compile refuses functions with one.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor) -> Tensor:
+        """Return ``sign(x)``."""
+        return sign(x)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:  # noqa: ARG004
+        """Keep x, on which the slope depends."""
+        ctx.save_for_backward(*inputs)
+
+
+class SignActivation(SignFunction):
+    r"""Straight-through sign, as ``SignActivation.apply(x)``.
+
+    Forward:   :math:`q(x) = +1` if :math:`x \ge 0`, else :math:`-1`.
+    Backward:  :math:`\partial q / \partial x = 1` if :math:`|x| \le 1`, else 0.
+
+    Reference:
+        Hubara et al., *Binarized Neural Networks*, NeurIPS 2016. https://arxiv.org/abs/1602.02830
+
+    Example:
+        >>> x = torch.tensor([-2.0, -1.0, 0.0, 1.5], requires_grad=True)
+        >>> SignActivation.apply(x).sum().backward()
+        >>> x.grad
+        tensor([0., 1., 1., 0.])
+    """
+
+    @staticmethod
+    def backward(ctx: Any, grad_output: Tensor) -> Tensor:
+        """Pass the gradient where abs(x) <= 1."""
+        (x,) = ctx.saved_tensors
+        return torch.where(x.abs() <= 1, grad_output, 0)
+
+
+@binarizers.register("BasicInputBinarizer")
+class BasicInputBinarizer(BinarizerBase):
+    r"""Binarize to {-1, +1} with the straight-through estimator.
+
+    Forward:   :math:`q(x) = +1` if :math:`x \ge 0`, else :math:`-1`.
+    Backward:  :math:`\partial q / \partial x = 1` if :math:`|x| \le 1`, else 0.
+
+    A latent weight beyond the clip gets no gradient and stays there: see
+    :func:`bnn.training.clamp_latent_weights_`.
+
+    Shape:
+        - Input: :math:`(*)`, any floating dtype.
+        - Output: same shape and dtype; every entry is -1 or +1, also at 0.
+
+    Reference:
+        Hubara et al., *Binarized Neural Networks*, NeurIPS 2016. https://arxiv.org/abs/1602.02830
+
+    Example:
+        >>> BasicInputBinarizer()(torch.tensor([-0.3, 0.0, 2.0]))
+        tensor([-1.,  1.,  1.])
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the signs of ``x``."""
+        return SignActivation.apply(x)  # type: ignore[no-any-return]  # untyped in torch
