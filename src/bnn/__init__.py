@@ -10,10 +10,12 @@ from bnn.convert import (
     swap_modules_by_name,
 )
 from bnn.errors import BnnError
+from bnn.executor import BinaryChef
 
 __all__ = [
     "DEFAULT_MODULE_MAPPING",
     "BConfig",
+    "BinaryChef",
     "BnnError",
     "ConversionReport",
     "Identity",

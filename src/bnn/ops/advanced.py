@@ -6,10 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from bnn.ops.base import BinarizerBase, binarizers
 from bnn.ops.sign import sign
+from bnn.registry import Registry
 
 
 class _SignWithSurrogate(torch.autograd.Function):
@@ -34,6 +36,12 @@ class _SignWithSurrogate(torch.autograd.Function):
         return grad_output, None
 
 
+surrogates: Registry[Callable[[Tensor], Tensor]] = Registry("surrogate")
+surrogates.register("tanh")(torch.tanh)
+surrogates.register("erf")(torch.erf)
+surrogates.register("softsign")(F.softsign)
+
+
 @binarizers.register("AdvancedInputBinarizer")
 class AdvancedInputBinarizer(BinarizerBase):
     r"""Binarize to {-1, +1}; backward, the derivative of a smooth function.
@@ -43,12 +51,16 @@ class AdvancedInputBinarizer(BinarizerBase):
     :math:`f = \tanh` that is :math:`t (1 - \tanh^2(t x))`.
 
     Args:
-        derivative_funct: :math:`f`, elementwise and differentiable.
+        derivative_funct: :math:`f`, elementwise and differentiable, or, as recipes write it, its
+            name: ``"tanh"``, ``"erf"`` or ``"softsign"``.
         t: Sharpness; the larger, the closer :math:`f(t x)` is to a sign.
 
     Shape:
         - Input: :math:`(*)`, any floating dtype.
         - Output: same shape and dtype; every entry is -1 or +1, also at 0.
+
+    Raises:
+        UnknownNameError: If there is no surrogate of the given name.
 
     Reference:
         Bulat et al., *Improved training of binary networks for human pose estimation and image
@@ -63,9 +75,11 @@ class AdvancedInputBinarizer(BinarizerBase):
     """
 
     def __init__(
-        self, derivative_funct: Callable[[Tensor], Tensor] = torch.tanh, t: float = 5
+        self, derivative_funct: Callable[[Tensor], Tensor] | str = torch.tanh, t: float = 5
     ) -> None:
         super().__init__()
+        if isinstance(derivative_funct, str):
+            derivative_funct = surrogates[derivative_funct]
         self.derivative_funct = derivative_funct
         self.t = t
 
