@@ -1,5 +1,15 @@
 """Float networks that are made to be binarized; see :func:`create` and :func:`list`."""
 
+from bnn.models.bats import (
+    BATS_CIFAR_DEFAULT,
+    BATS_IMAGENET_DEFAULT,
+    BATSNetworkCIFAR,
+    BATSNetworkImageNet,
+    Cell,
+    Genotype,
+    bats_cifar,
+    bats_imagenet,
+)
 from bnn.models.blocks import BasicBlock, Bottleneck, PreBasicBlock, PreBottleneck
 from bnn.models.hierarchical import HBlock
 from bnn.models.registry import MODELS, ModelEntry, create
@@ -33,6 +43,15 @@ __all__ = [
     "resnet50",
     "resnet101",
     "resnet152",
+    # binary architecture search
+    "BATSNetworkCIFAR",
+    "BATSNetworkImageNet",
+    "bats_cifar",
+    "bats_imagenet",
+    "Cell",
+    "Genotype",
+    "BATS_CIFAR_DEFAULT",
+    "BATS_IMAGENET_DEFAULT",
     # blocks
     "ResidualBlock",
     "BasicBlock",

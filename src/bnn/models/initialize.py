@@ -1,14 +1,21 @@
-"""Initial weights, the same for every network of the package."""
+"""Initial weights."""
 
 from __future__ import annotations
+
+from typing import Literal
 
 from torch import nn
 
 
-def initialize_(model: nn.Module) -> None:
-    """Draw each convolution's weight from He's normal distribution (fan-out), in place.
+def initialize_(model: nn.Module, mode: Literal["fan_in", "fan_out"] = "fan_out") -> None:
+    """Draw each convolution's weight from He's normal distribution, in place.
 
     Norms and linear layers keep PyTorch's own initialization: 1 and 0 for a norm.
+
+    Args:
+        model: What holds the convolutions.
+        mode: Whether to keep the variance of the activations (``"fan_in"``) or of the gradients
+            (``"fan_out"``, as residual networks have it).
 
     Reference:
         He et al., *Delving Deep into Rectifiers*, ICCV 2015. https://arxiv.org/abs/1502.01852
@@ -18,6 +25,6 @@ def initialize_(model: nn.Module) -> None:
     """
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            nn.init.kaiming_normal_(module.weight, mode=mode, nonlinearity="relu")
             if module.bias is not None:
                 nn.init.zeros_(module.bias)

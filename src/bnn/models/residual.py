@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,10 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bnn.errors import ConfigError
-from bnn.models.activation import ActivationFactory, make_activation
-
-#: Makes a norm from a channel count: ``nn.BatchNorm2d``, ``nn.Identity``, a partial, a function.
-NormFactory = Callable[..., nn.Module]
+from bnn.models.checks import check_positive
+from bnn.models.factories import ActivationFactory, NormFactory, make_activation, make_norm
 
 SHORTCUTS = ("conv", "pool")
 
@@ -45,7 +42,7 @@ class PoolShortcut(nn.Module):
         """Return the shortcut's output."""
         if self.stride > 1:
             x = F.avg_pool2d(x, self.stride, ceil_mode=True, count_include_pad=False)
-        return F.pad(x, (0, 0, 0, 0, 0, self.new_channels))
+        return F.pad(x, (0, 0, 0, 0, 0, self.new_channels)) if self.new_channels else x
 
     def extra_repr(self) -> str:
         """Return what ``print(module)`` shows."""
@@ -80,7 +77,7 @@ class BlockSpec:
     base_width: int
     dilation: int
     activation: ActivationFactory
-    norm_layer: NormFactory
+    norm_layer: NormFactory | None
 
     @property
     def width(self) -> int:
@@ -117,7 +114,7 @@ class BlockSpec:
 
     def norm(self, channels: int) -> nn.Module:
         """Return a new norm."""
-        return self.norm_layer(channels)
+        return make_norm(self.norm_layer, channels)
 
     def act(self, channels: int) -> nn.Module:
         """Return a new activation."""
@@ -153,7 +150,7 @@ class ResidualBlock(nn.Module):
         groups: Groups of the 3x3 convolutions.
         base_width: Channels of one group for every 64 planes; ResNeXt and wide networks.
         dilation: Dilation of the 3x3 convolutions.
-        activation: Makes one activation, see :func:`bnn.models.activation.make_activation`.
+        activation: Makes one activation, see :func:`bnn.models.factories.make_activation`.
         norm_layer: Makes one norm from a channel count. None means ``nn.BatchNorm2d``.
         shortcut: ``"conv"``, a 1x1 convolution and a norm, or ``"pool"``, see
             :class:`PoolShortcut`. Used only where the shapes of input and output differ.
@@ -182,6 +179,14 @@ class ResidualBlock(nn.Module):
         shortcut: str = "conv",
     ) -> None:
         super().__init__()
+        check_positive(
+            inplanes=inplanes,
+            planes=planes,
+            stride=stride,
+            groups=groups,
+            base_width=base_width,
+            dilation=dilation,
+        )
         spec = BlockSpec(
             inplanes=inplanes,
             planes=planes,
@@ -190,11 +195,8 @@ class ResidualBlock(nn.Module):
             base_width=base_width,
             dilation=dilation,
             activation=activation,
-            norm_layer=norm_layer or nn.BatchNorm2d,
+            norm_layer=norm_layer,
         )
-        for name in ("inplanes", "planes", "stride", "groups", "base_width", "dilation"):
-            if getattr(spec, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, not {getattr(spec, name)}")
         self._build(spec)
         self.downsample = spec.shortcut(shortcut, planes * self.expansion)
 

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from bnn.errors import ConfigError
-from bnn.models.activation import ActivationFactory
 from bnn.models.blocks import BasicBlock, Bottleneck, PreBasicBlock
+from bnn.models.checks import check_positive
+from bnn.models.factories import ActivationFactory, NormFactory
 from bnn.models.initialize import initialize_
 from bnn.models.registry import register_model
-from bnn.models.residual import NormFactory, ResidualBlock
+from bnn.models.residual import ResidualBlock
 from bnn.models.stems import STEMS
 from bnn.registry import did_you_mean
 
@@ -81,8 +82,12 @@ class ResNet(nn.Module):
     ) -> None:
         super().__init__()
         _check_block_type(block_type)
-        _check_positive(
-            num_classes=num_classes, in_channels=in_channels, width=width, groups=groups
+        check_positive(
+            num_classes=num_classes,
+            in_channels=in_channels,
+            width=width,
+            groups=groups,
+            width_per_group=width_per_group,
         )
         dilate = _check_stages(layers, replace_stride_with_dilation)
         if stem_type not in STEMS:
@@ -142,15 +147,10 @@ def _check_block_type(block_type: object) -> None:
         )
 
 
-def _check_positive(**values: int) -> None:
-    for name, value in values.items():
-        if value < 1:
-            raise ConfigError(f"{name} must be at least 1, not {value}")
-
-
 def _check_stages(layers: Sequence[int], dilate: Sequence[bool] | None) -> tuple[bool, ...]:
     """Return for each stage whether its stride becomes dilation."""
-    if not layers or min(layers) < 1:
+    counts = tuple(layers) if isinstance(layers, Sequence) else ()
+    if not counts or not all(isinstance(count, int) and count >= 1 for count in counts):
         raise ConfigError(
             f"layers must give at least one block for each stage, such as (2, 2, 2, 2), "
             f"not {layers!r}"

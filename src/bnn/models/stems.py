@@ -13,8 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from bnn.errors import ConfigError
-from bnn.models.activation import ActivationFactory, make_activation
-from bnn.models.residual import NormFactory
+from bnn.models.factories import ActivationFactory, NormFactory, make_activation, make_norm
 
 
 class StemType(Protocol):
@@ -25,8 +24,8 @@ class StemType(Protocol):
         planes: int,
         in_channels: int = 3,
         *,
-        activation: ActivationFactory,
-        norm_layer: NormFactory | None,
+        activation: ActivationFactory = ...,
+        norm_layer: NormFactory | None = ...,
     ) -> nn.Sequential:
         """Make a stem that gives ``planes`` channels."""
 
@@ -54,11 +53,10 @@ class BasicStem(nn.Sequential):
         activation: ActivationFactory = nn.ReLU,
         norm_layer: NormFactory | None = None,
     ) -> None:
-        norm = norm_layer or nn.BatchNorm2d
         super().__init__(
             OrderedDict(
                 conv1=nn.Conv2d(in_channels, planes, 7, stride=2, padding=3, bias=False),
-                bn1=norm(planes),
+                bn1=make_norm(norm_layer, planes),
                 act1=make_activation(activation, planes),
                 maxpool=nn.MaxPool2d(3, stride=2, padding=1),
             )
@@ -89,11 +87,10 @@ class CifarStem(nn.Sequential):
         activation: ActivationFactory = nn.ReLU,
         norm_layer: NormFactory | None = None,
     ) -> None:
-        norm = norm_layer or nn.BatchNorm2d
         super().__init__(
             OrderedDict(
                 conv1=nn.Conv2d(in_channels, planes, 3, padding=1, bias=False),
-                bn1=norm(planes),
+                bn1=make_norm(norm_layer, planes),
                 act1=make_activation(activation, planes),
             )
         )
@@ -130,24 +127,23 @@ class DaBNNStem(nn.Sequential):
     ) -> None:
         if planes % 4:
             raise ConfigError(f"the dabnn stem needs a width that 4 divides, not {planes}")
-        norm = norm_layer or nn.BatchNorm2d
         half, quarter = planes // 2, planes // 4
         convolutions = nn.Sequential(
             nn.Conv2d(half, quarter, 1, bias=False),
-            norm(quarter),
+            make_norm(norm_layer, quarter),
             make_activation(activation, quarter),
             nn.Conv2d(quarter, half, 3, stride=2, padding=1, bias=False),
-            norm(half),
+            make_norm(norm_layer, half),
             make_activation(activation, half),
         )
         super().__init__(
             OrderedDict(
                 conv1=nn.Conv2d(in_channels, half, 3, stride=2, padding=1, bias=False),
-                bn1=norm(half),
+                bn1=make_norm(norm_layer, half),
                 act1=make_activation(activation, half),
                 branches=_ConvolutionsAndPool(convolutions),
                 conv2=nn.Conv2d(planes, planes, 1, bias=False),
-                bn2=norm(planes),
+                bn2=make_norm(norm_layer, planes),
                 act2=make_activation(activation, planes),
             )
         )

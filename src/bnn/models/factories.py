@@ -1,4 +1,4 @@
-"""Build an activation for a given number of channels, from any factory."""
+"""Build an activation or a norm for a given number of channels, from any factory."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from bnn.errors import ConfigError
 
 #: A class such as ``nn.PReLU``, a ``functools.partial`` of one, or a function.
 ActivationFactory = Callable[..., nn.Module]
+
+#: Makes a norm from a channel count, its only positional argument.
+NormFactory = Callable[..., nn.Module]
 
 # The argument by which nn.PReLU, and modules written like it, take their channel count.
 _PER_CHANNEL = "num_parameters"
@@ -37,15 +40,43 @@ def make_activation(factory: ActivationFactory, channels: int) -> nn.Module:
         >>> make_activation(functools.partial(nn.LeakyReLU, 0.1), 16)
         LeakyReLU(negative_slope=0.1)
     """
+    _check_factory("activation", factory, "nn.PReLU or functools.partial(nn.LeakyReLU, 0.1)")
+    made = factory(num_parameters=channels) if _takes_channels(factory) else factory()
+    return _check_made("activation", factory, made)
+
+
+def make_norm(factory: NormFactory | None, channels: int) -> nn.Module:
+    """Return a new norm for feature maps of ``channels`` channels.
+
+    Args:
+        factory: Makes the norm from the channel count. None means ``nn.BatchNorm2d``;
+            ``nn.Identity`` means no norm.
+        channels: Channels of the feature map that the norm will see.
+
+    Raises:
+        ConfigError: If ``factory`` is a module instance or a name, or does not make a module.
+
+    Example:
+        >>> make_norm(functools.partial(nn.GroupNorm, 4), 16)
+        GroupNorm(4, 16, ...)
+    """
+    if factory is None:
+        return nn.BatchNorm2d(channels)
+    _check_factory("norm_layer", factory, "nn.BatchNorm2d or functools.partial(nn.GroupNorm, 4)")
+    return _check_made("norm_layer", factory, factory(channels))
+
+
+def _check_factory(argument: str, factory: object, example: str) -> None:
     if isinstance(factory, nn.Module) or not callable(factory):
         raise ConfigError(
-            f"activation must be a class or a function that makes a module, not {factory!r}. "
-            "Pass nn.PReLU or functools.partial(nn.LeakyReLU, 0.1), for example; "
-            "names as strings are understood by bnn.models.create."
+            f"{argument} must be a class or a function that makes a module, such as {example}, "
+            f"not {factory!r}. Names as strings are understood by bnn.models.create."
         )
-    made = factory(num_parameters=channels) if _takes_channels(factory) else factory()
+
+
+def _check_made(argument: str, factory: object, made: object) -> nn.Module:
     if not isinstance(made, nn.Module):
-        raise ConfigError(f"activation {factory!r} made {made!r}, which is not an nn.Module")
+        raise ConfigError(f"{argument} {factory!r} made {made!r}, which is not an nn.Module")
     return made
 
 
