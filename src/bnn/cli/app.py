@@ -1,0 +1,70 @@
+"""The ``bnn`` command itself: what every verb shares, and the options before the verb."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+from bnn.cli import terminal
+
+
+@dataclass
+class Session:
+    """What the options before the verb said."""
+
+    debug: bool = False
+
+
+def examples(*lines: str) -> str:
+    """Return the Examples section that ends a verb's ``--help``.
+
+    Args:
+        *lines: Commands, or remarks that start with ``#``; each keeps its line.
+    """
+    return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])
+
+
+app = typer.Typer(
+    name="bnn",
+    epilog=examples(
+        "bnn demo                        # two minutes: float against binary on digits",
+        "bnn train --recipe two-step     # train a binary resnet8 on digits",
+        "bnn summary resnet18            # layers, parameters, operations, memory",
+        "bnn train --help                # every verb explains itself so",
+    ),
+    add_completion=False,
+    rich_markup_mode=None,  # plain help is denser and reads the same in a pipe
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        terminal.result(f"bnn {version('bnn-torch')}")
+        raise typer.Exit
+
+
+@app.callback()
+def bnn(
+    context: typer.Context,
+    debug: Annotated[
+        bool,
+        typer.Option("--debug", envvar="BNN_DEBUG", help="Show the traceback of an error."),
+    ] = False,
+    _version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Binary (1-bit) neural networks in PyTorch: binarize, train, count.
+
+    Results go to stdout, progress to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage.
+    """
+    if isinstance(context.obj, Session):
+        context.obj.debug = debug
