@@ -104,7 +104,7 @@ class BinaryChef:
             RecipeError: If the state is malformed or was taken from another recipe.
         """
         step = state.get("current_step")
-        if not isinstance(step, int) or not 0 <= step <= len(self):
+        if type(step) is not int or not 0 <= step <= len(self):
             raise RecipeError(
                 f"{self.recipe.name}: the state's current_step is {step!r}; expected 0 to "
                 f"{len(self)}."

@@ -242,7 +242,7 @@ class _Reader:
             return Identity
         content = self.mapping(content, where, ("args", "name"))
         name = content.get("name")
-        if name not in self.catalog or not isinstance(name, str):
+        if not isinstance(name, str) or name not in self.catalog:
             near = did_you_mean(str(name), self.catalog)
             raise self.error(
                 f"{where}.name",

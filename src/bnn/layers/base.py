@@ -41,14 +41,13 @@ class BinaryLayer(nn.Module):
         super().__init__(*args, **kwargs)
         self._build_stages(bconfig)
 
-    def forward(self, x: Tensor, *args: Any) -> Tensor:
+    def forward(self, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:  # noqa: A002 - as in nn
         """Run the stages around the float layer's own computation; its shapes are the same."""
-        out = self._compute(
-            self.activation_pre_process(x), self.weight_pre_process(self.weight), *args
-        )
-        return self.activation_post_process(out, x)  # type: ignore[no-any-return]
+        x, weight = self.activation_pre_process(input), self.weight_pre_process(self.weight)
+        out = self._compute(x, weight, *args, **kwargs)
+        return self.activation_post_process(out, input)  # type: ignore[no-any-return]
 
-    def _compute(self, x: Tensor, weight: Tensor, *args: Any) -> Tensor:
+    def _compute(self, x: Tensor, weight: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Do what the float layer does, with ``weight`` in the place of ``self.weight``."""
         raise NotImplementedError
 

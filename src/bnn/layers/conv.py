@@ -68,7 +68,7 @@ class BinaryConv(BinaryLayer):
         _check_padding_value(value, self.padding_mode)
         self._padding_value = int(value)
 
-    def _compute(self, x: Tensor, weight: Tensor, *_args: Any) -> Tensor:
+    def _compute(self, x: Tensor, weight: Tensor) -> Tensor:
         if self._padding_value == 0:
             return self._conv_forward(x, weight, self.bias)
         # nn keeps the pads of every kind of padding ('same' too) in this list.

@@ -41,7 +41,7 @@ class BinaryConvTranspose(BinaryLayer):
     kernel_size: tuple[int, ...]
 
     def _compute(
-        self, x: Tensor, weight: Tensor, output_size: list[int] | None = None, *_args: Any
+        self, x: Tensor, weight: Tensor, output_size: list[int] | None = None
     ) -> Tensor:
         output_padding = self._output_padding(
             x,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -30,5 +28,5 @@ class Linear(BinaryLayer, nn.Linear):
         torch.Size([2, 10])
     """
 
-    def _compute(self, x: Tensor, weight: Tensor, *_args: Any) -> Tensor:
+    def _compute(self, x: Tensor, weight: Tensor) -> Tensor:
         return F.linear(x, weight, self.bias)
