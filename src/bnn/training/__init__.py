@@ -1,0 +1,71 @@
+"""Train networks on Lightning's Trainer, float or step by step as a recipe says.
+
+Nothing here is imported by ``import bnn``, and ``import bnn.training`` imports neither lightning
+nor a data set's library: each name below is looked up when it is first used. What needs the extra
+``train`` says so if it is missing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bnn.training.checkpoint import Loaded, load_checkpoint
+    from bnn.training.config import TrainConfig
+    from bnn.training.data import DATASETS, DataEntry, DataSplits, load_data
+    from bnn.training.evaluate import EvalResult, evaluate
+    from bnn.training.latent import binary_weight_signs, clamp_latent_weights_, flip_rate
+    from bnn.training.plots import plot_history
+    from bnn.training.run import FitResult, fit
+
+_HOME = {
+    "DATASETS": "data",
+    "DataEntry": "data",
+    "DataSplits": "data",
+    "EvalResult": "evaluate",
+    "FitResult": "run",
+    "Loaded": "checkpoint",
+    "TrainConfig": "config",
+    "binary_weight_signs": "latent",
+    "clamp_latent_weights_": "latent",
+    "evaluate": "evaluate",
+    "fit": "run",
+    "flip_rate": "latent",
+    "load_checkpoint": "checkpoint",
+    "load_data": "data",
+    "plot_history": "plots",
+}
+
+__all__ = [
+    # run
+    "TrainConfig",
+    "fit",
+    "FitResult",
+    "evaluate",
+    "EvalResult",
+    "load_checkpoint",
+    "Loaded",
+    "plot_history",
+    # data
+    "DATASETS",
+    "DataEntry",
+    "DataSplits",
+    "load_data",
+    # latent weights
+    "binary_weight_signs",
+    "clamp_latent_weights_",
+    "flip_rate",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value  # also where a submodule has the same name, as `evaluate` does
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME})

@@ -1,0 +1,162 @@
+"""What a training run is made of, as plain values that fit into JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from bnn.errors import ConfigError
+from bnn.registry import did_you_mean
+
+SCHEDULES = ("cosine", "linear", "constant")
+
+Json = Any
+"""What ``json.dumps`` takes; Python cannot spell it without recursion that dataclasses refuse."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Everything a run depends on. Equal configs give equal runs on one machine.
+
+    Args:
+        model: A name that :func:`bnn.models.create` knows.
+        model_args: Arguments of the model; the data set gives ``in_channels`` and
+            ``num_classes``.
+        data: A name in :data:`bnn.training.DATASETS`.
+        data_dir: Folder of the data, for the data sets that read one.
+        split_seed: Which held-out split, for the data sets that come without one.
+        recipe: Name of a packaged recipe, or path of a YAML file. None trains a float network.
+        epochs: Epochs of each step. Default: the step's own, else the data set's number, shared
+            among the steps.
+        learning_rate: At the start of each step. Default: the step's own, else the data set's.
+        weight_decay: On the weights of layers only. Default: the step's own, else 0.
+        schedule: How the learning rate of a step falls: ``"cosine"`` or ``"linear"`` to 0, or
+            ``"constant"``.
+        batch_size: Samples for each device and optimizer step. Default: the data set's.
+        seed: Start weights, order of the data, augmentation.
+        num_workers: Processes that load data; 0 loads in the training process.
+        accelerator: As Lightning's Trainer takes it: ``"cpu"``, ``"gpu"``, ``"auto"``.
+        devices: Number of devices, or ``"auto"``.
+        strategy: As Lightning's Trainer takes it: ``"auto"``, ``"ddp"``, and
+            ``"ddp_find_unused_parameters_true"`` for a network some of whose parameters get no
+            gradient.
+        num_nodes: Machines that take part.
+        clamp_latent: Bound of the latent weights after each optimizer step: 1 as in BinaryNet
+            and XNOR-Net, 1.5 as in BNext. None leaves them free, as ReActNet does.
+        out: The run's folder.
+
+    Raises:
+        ConfigError: If a value is of the wrong kind or out of range. Names are looked up when the
+            run starts.
+
+    Example:
+        >>> TrainConfig(recipe="two-step", epochs=5).data
+        'digits'
+        >>> TrainConfig(epochs=0)
+        Traceback (most recent call last):
+        bnn.errors.ConfigError: epochs must be an integer of at least 1, or None; got 0.
+    """
+
+    model: str = "resnet8"
+    model_args: Mapping[str, Json] = field(default_factory=dict)
+    data: str = "digits"
+    data_dir: str | None = None
+    split_seed: int = 0
+    recipe: str | None = None
+    epochs: int | None = None
+    learning_rate: float | None = None
+    weight_decay: float | None = None
+    schedule: str = "cosine"
+    batch_size: int | None = None
+    seed: int = 0
+    num_workers: int = 0
+    accelerator: str = "cpu"
+    devices: int | str = 1
+    strategy: str = "auto"
+    num_nodes: int = 1
+    clamp_latent: float | None = None
+    out: str = "runs/bnn"
+
+    def __post_init__(self) -> None:
+        for name in ("model", "data", "schedule", "accelerator", "strategy", "out"):
+            _check_text(name, getattr(self, name))
+        for name in ("data_dir", "recipe"):
+            if getattr(self, name) is not None:
+                _check_text(name, getattr(self, name), optional=True)
+        for name in ("epochs", "batch_size"):
+            _check_integer(name, getattr(self, name), 1, optional=True)
+        for name, least in (("seed", 0), ("split_seed", 0), ("num_workers", 0), ("num_nodes", 1)):
+            _check_integer(name, getattr(self, name), least)
+        if self.devices != "auto":
+            _check_integer("devices", self.devices, 1)
+        _check_number("learning_rate", self.learning_rate, above=True)
+        _check_number("weight_decay", self.weight_decay, above=False)
+        _check_number("clamp_latent", self.clamp_latent, above=True)
+        if self.schedule not in SCHEDULES:
+            raise ConfigError(
+                f"schedule must be one of {', '.join(SCHEDULES)}; got {self.schedule!r}."
+            )
+        object.__setattr__(self, "model_args", _plain_mapping("model_args", self.model_args))
+
+    def as_dict(self) -> dict[str, Json]:
+        """Return the fields as plain data, fit for JSON or a checkpoint."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Json]) -> TrainConfig:
+        """Return the config that :meth:`as_dict` was taken from.
+
+        Raises:
+            ConfigError: If a key is unknown or a value cannot be used.
+
+        Example:
+            >>> TrainConfig.from_dict({"model": "resnet8", "epoch": 3})
+            Traceback (most recent call last):
+            bnn.errors.ConfigError: no setting 'epoch'. Did you mean 'epochs'?
+        """
+        if not isinstance(values, Mapping):
+            raise ConfigError(f"settings must be a mapping, got a {type(values).__name__}.")
+        known = [entry.name for entry in fields(cls)]
+        for key in values:
+            if key not in known:
+                raise ConfigError(f"no setting {key!r}.{did_you_mean(str(key), known)}")
+        return cls(**values)
+
+
+def _check_text(name: str, value: object, optional: bool = False) -> None:
+    if not isinstance(value, str) or not value:
+        kind = "a non-empty text or None" if optional else "a non-empty text"
+        raise ConfigError(f"{name} must be {kind}; got {value!r}.")
+
+
+def _check_integer(name: str, value: object, least: int, optional: bool = False) -> None:
+    if optional and value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        end = ", or None" if optional else ""
+        raise ConfigError(f"{name} must be an integer of at least {least}{end}; got {value!r}.")
+
+
+def _check_number(name: str, value: object, above: bool) -> None:
+    if value is None:
+        return
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not math.isfinite(value) or value < 0 or (above and value == 0):  # type: ignore[arg-type,operator]  # `number` says it is one
+        bound = "above 0" if above else "of at least 0"
+        raise ConfigError(f"{name} must be a finite number {bound}, or None; got {value!r}.")
+
+
+def _plain_mapping(name: str, value: object) -> dict[str, Json]:
+    """Return a copy that is exactly what JSON would give back."""
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise ConfigError(f"{name} must map names to plain values; got {value!r}.")
+    try:
+        plain: dict[str, Json] = json.loads(json.dumps(dict(value), allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"{name} must hold plain values (text, numbers, true or false, None, lists); {error}."
+        ) from error
+    return plain

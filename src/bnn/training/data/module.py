@@ -1,0 +1,150 @@
+"""Batches for Lightning: the order of an epoch depends on nothing but its number."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler, default_collate
+
+from bnn.training.data.arrays import ArrayData
+from bnn.training.data.registry import DataSplits, ImageData
+from bnn.training.seeds import derive_seed
+
+IGNORED = -1
+"""Label of the items that only fill up: neither loss nor accuracy counts them."""
+
+
+class _Items(Dataset[Any]):
+    """A data set of which a loader asks whole batches; indices beyond the end are fillers."""
+
+    def __init__(self, data: ImageData) -> None:
+        self.data = data
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.data[index]
+
+    def __getitems__(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+        size = len(self.data)
+        inside = [index if index < size else 0 for index in indices]
+        if isinstance(self.data, ArrayData):
+            images, labels = self.data.batch(inside)
+        else:
+            images, labels = default_collate([self.data[index] for index in inside])
+        beyond = torch.tensor([index >= size for index in indices])
+        return images, labels.masked_fill(beyond, IGNORED)
+
+
+class _InTurn(Sampler[int]):
+    """Every ``world``-th index from ``rank`` on. Each rank gets as many, by fillers at the end.
+
+    The ranks must make the same number of forward passes: each is a meeting point of DDP.
+    """
+
+    def __init__(self, size: int, world: int, rank: int) -> None:
+        self.size, self.world, self.rank = size, world, rank
+
+    def __len__(self) -> int:
+        return -(-self.size // self.world)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(self.rank, len(self) * self.world, self.world))
+
+
+class _EpochLoader(DataLoader[Any]):
+    """A loader whose every iteration seeds its workers the same, however often it is begun.
+
+    Lightning begins an epoch's iterator once or twice, depending on whether it resumed.
+    """
+
+    worker_seed: int = 0
+
+    def __iter__(self) -> Any:
+        if self.generator is not None:
+            self.generator.manual_seed(self.worker_seed)
+        return super().__iter__()
+
+
+class TrainingData(pl.LightningDataModule):
+    """Training and held-out batches of one step.
+
+    The trainer must be made with ``use_distributed_sampler=False`` and
+    ``reload_dataloaders_every_n_epochs=1``.
+
+    Args:
+        splits: What :func:`bnn.training.load_data` returned.
+        batch_size: Samples for each device.
+        num_workers: Loading processes.
+        seed: The run's seed.
+        step: Index of the recipe's step.
+    """
+
+    def __init__(
+        self, splits: DataSplits, *, batch_size: int, num_workers: int, seed: int, step: int
+    ) -> None:
+        super().__init__()
+        self.splits = splits
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.seed = seed
+        self.step = step
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Return the batches of the trainer's current epoch, shuffled, for this rank."""
+        world, rank = self._place()
+        epoch = self.trainer.current_epoch if self.trainer else 0
+        items = _Items(self.splits.train)
+        sampler: DistributedSampler[Any] = DistributedSampler(
+            items,
+            num_replicas=world,
+            rank=rank,
+            shuffle=True,
+            seed=derive_seed(self.seed, "order", self.step, epoch),
+        )
+        # A last batch of a few samples would disturb the running statistics of batch norm.
+        full = len(sampler) >= self.batch_size
+        loader = self._loader(items, sampler, drop_last=full)
+        loader.worker_seed = derive_seed(self.seed, "workers", self.step, epoch, rank)
+        return loader
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """Return the held-out batches, in order, for this rank."""
+        world, rank = self._place()
+        items = _Items(self.splits.test)
+        return self._loader(items, _InTurn(len(items), world, rank), drop_last=False)
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:  # noqa: ARG002
+        """Augment training batches."""
+        augment = self.splits.augment
+        if augment is None or self.trainer is None or not self.trainer.training:
+            return batch
+        images, labels = batch
+        return augment(images), labels
+
+    def _loader(
+        self, items: Dataset[Any], sampler: Sampler[int], *, drop_last: bool
+    ) -> _EpochLoader:
+        return _EpochLoader(
+            items,
+            batch_size=self.batch_size,
+            sampler=sampler,
+            drop_last=drop_last,
+            num_workers=self.num_workers,
+            collate_fn=_as_it_is,
+            generator=torch.Generator(),
+        )
+
+    def _place(self) -> tuple[int, int]:
+        if self.trainer is None:
+            return 1, 0
+        return self.trainer.world_size, self.trainer.global_rank
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch  # `__getitems__` has collated it

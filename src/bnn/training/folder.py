@@ -1,0 +1,130 @@
+"""The folder of a run: whose it is, and the files in it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from bnn.errors import CheckpointError, ConfigError
+from bnn.training.checkpoint import (
+    read_checkpoint,
+    remove_partial,
+    write_checkpoint,
+    write_text,
+)
+from bnn.training.config import TrainConfig
+
+_MAY_DIFFER = ("out", "data_dir")  # the folder and the data may have been moved
+
+HISTORY_COLUMNS = (
+    "total_epoch",
+    "step",
+    "step_name",
+    "epoch",
+    "learning_rate",
+    "train_loss",
+    "train_accuracy",
+    "test_loss",
+    "test_accuracy",
+    "flip_rate",
+)
+
+
+class RunFolder:
+    """Reads and writes the files of one run.
+
+    ``config.json`` says what is trained, ``last.ckpt`` and ``history.csv`` how far it is,
+    ``final.ckpt`` is the result, ``tensorboard/`` has the curves.
+
+    Args:
+        path: The folder; :meth:`open` makes it.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.last = self.path / "last.ckpt"
+        self.final = self.path / "final.ckpt"
+        self.history = self.path / "history.csv"
+        self._settings = self.path / "config.json"
+
+    def check(self, config: TrainConfig, recipe: Mapping[str, Any] | None, resume: bool) -> None:
+        """Raise ConfigError unless this run may use the folder; change nothing."""
+        if self.path.exists() and not self.path.is_dir():
+            raise ConfigError(f"out {str(self.path)!r} is a file; give a folder.")
+        if not resume:
+            if self._settings.exists() or self.last.exists():
+                raise ConfigError(
+                    f"{self.path} already holds a run. Continue it with resume, or give another "
+                    "folder as out."
+                )
+            return
+        if not self._settings.exists():
+            raise ConfigError(f"{self.path} holds no run to resume. Start it without resume.")
+        self._check_same(config, recipe)
+
+    def _check_same(self, config: TrainConfig, recipe: Mapping[str, Any] | None) -> None:
+        try:
+            written = json.loads(self._settings.read_text(encoding="utf-8"))
+            before, recipe_before = dict(written["config"]), written["recipe"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ConfigError(
+                f"{self._settings} is damaged, so that the run cannot be resumed."
+            ) from error
+        now = config.as_dict()
+        for key in sorted({*before, *now} - {*_MAY_DIFFER}):
+            if before.get(key) != now.get(key):
+                raise ConfigError(
+                    f"{self.path} holds another run: {key} is {before.get(key)!r} there, but "
+                    f"{now.get(key)!r} here. Use the same settings, or another folder as out."
+                )
+        if recipe_before != recipe:
+            raise ConfigError(
+                f"{self.path} holds another run: the recipe {config.recipe} has changed since it "
+                "began."
+            )
+
+    def begin(self, config: TrainConfig, recipe: Mapping[str, Any] | None) -> None:
+        """Make the folder and say in it whose it is."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            remove_partial(self.path)
+            if not self._settings.exists():
+                content = {"config": config.as_dict(), "recipe": recipe}
+                write_text(json.dumps(content, indent=2) + "\n", self._settings)
+        except OSError as error:
+            raise ConfigError(
+                f"out {str(self.path)!r} cannot be written to: {error.strerror or error}."
+            ) from error
+
+    def read_last(self) -> dict[str, Any] | None:
+        """Return the checkpoint to continue from; None if the run was killed before its first.
+
+        Raises:
+            CheckpointError: If it is damaged.
+        """
+        if not self.last.exists():
+            return None
+        content = read_checkpoint(self.last)
+        if not isinstance(content.get("training"), dict):
+            raise CheckpointError(f"{self.last}: damaged: no usable 'training' in it.")
+        return content
+
+    def save(self, content: Mapping[str, Any], *, final: bool = False) -> None:
+        """Replace the checkpoint, then the history that is in it."""
+        if final:
+            content = {key: value for key, value in content.items() if key != "training"}
+        write_checkpoint(content, self.final if final else self.last)
+        write_text(_as_csv(content["history"]), self.history)
+
+
+def _as_csv(history: Iterable[Mapping[str, Any]]) -> str:
+    text = io.StringIO()
+    # Python writes the shortest text that reads back as the same float.
+    writer = csv.DictWriter(text, HISTORY_COLUMNS, lineterminator="\n", extrasaction="ignore")
+    writer.writeheader()
+    writer.writerows(history)
+    return text.getvalue()

@@ -1,0 +1,107 @@
+"""The LightningModule: loss, accuracy, optimizer of one step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import lightning.pytorch as pl
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchmetrics import MeanMetric
+from torchmetrics.classification import MulticlassAccuracy
+
+from bnn.training.data.module import IGNORED
+from bnn.training.latent import clamp_latent_weights_
+from bnn.training.optim import make_optimizer
+
+
+class Classifier(pl.LightningModule):
+    """Trains a classifier for one step of a recipe.
+
+    Args:
+        model: Maps images (N, C, H, W) to logits (N, num_classes).
+        num_classes: Number of classes.
+        learning_rate: At the start of the step.
+        weight_decay: For the weights of layers.
+        schedule: How the learning rate falls.
+        clamp_latent: Bound of the latent weights, or None.
+        resumed: ``{"optimizer": ..., "scheduler": ...}`` to continue from, or None.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        num_classes: int,
+        learning_rate: float = 1e-3,
+        weight_decay: float = 0.0,
+        schedule: str = "cosine",
+        clamp_latent: float | None = None,
+        resumed: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.schedule = schedule
+        self.clamp_latent = clamp_latent
+        self.resumed = resumed
+        self.metrics = nn.ModuleDict()
+        for part in ("train", "test"):
+            self.metrics[f"{part}_loss"] = MeanMetric()
+            self.metrics[f"{part}_accuracy"] = MulticlassAccuracy(
+                num_classes, average="micro", ignore_index=IGNORED
+            )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits."""
+        logits: Tensor = self.model(images)
+        return logits
+
+    def training_step(self, batch: tuple[Tensor, Tensor], _index: int) -> Tensor:
+        """Return the mean loss of a batch."""
+        return self._measure("train", batch)
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], _index: int) -> None:
+        """Measure a held-out batch."""
+        self._measure("test", batch)
+
+    def _measure(self, part: str, batch: tuple[Tensor, Tensor]) -> Tensor:
+        images, labels = batch
+        logits = self(images)
+        count = (labels != IGNORED).sum()
+        total = F.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum")
+        loss = total / count.clamp_min(1)
+        mean, accuracy = self.metrics[f"{part}_loss"], self.metrics[f"{part}_accuracy"]
+        mean.update(loss.detach(), weight=count)
+        accuracy.update(logits.detach(), labels)
+        names = {f"{part}_loss": mean, f"{part}_accuracy": accuracy}
+        # torchmetrics adds up over the ranks, so the figures are those of all samples.
+        for name, metric in names.items():
+            self.log(
+                name, metric, on_step=False, on_epoch=True, prog_bar=True, logger=False
+            )
+        return loss
+
+    def configure_optimizers(self) -> Any:
+        """Return a new optimizer and schedule, or those of the run that is resumed."""
+        optimizer, scheduler = make_optimizer(
+            self.model,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            schedule=self.schedule,
+            total=int(self.trainer.estimated_stepping_batches),
+        )
+        if self.resumed is not None:
+            optimizer.load_state_dict(dict(self.resumed["optimizer"]))
+            scheduler.load_state_dict(dict(self.resumed["scheduler"]))
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Keep the latent weights in bounds."""
+        if self.clamp_latent is not None:
+            clamp_latent_weights_(self.model, self.clamp_latent)

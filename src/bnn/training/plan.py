@@ -1,0 +1,70 @@
+"""How long and how each step of a run trains: settings first, then recipe, then data set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bnn.executor.engine import BinaryChef
+from bnn.training.config import Json, TrainConfig
+from bnn.training.data import DATASETS
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepPlan:
+    """One ``Trainer.fit``.
+
+    Args:
+        index: Counted from 0.
+        name: The recipe's name for it; ``"float"`` without a recipe.
+        epochs: How many.
+        before: Epochs of the steps before it.
+        learning_rate: At its start.
+        weight_decay: On the weights of layers.
+    """
+
+    index: int
+    name: str
+    epochs: int
+    before: int
+    learning_rate: float
+    weight_decay: float
+
+
+def read_recipe(config: TrainConfig) -> dict[str, Json] | None:
+    """Return the recipe's content as plain data, None for a float network.
+
+    Raises:
+        RecipeError: If it is missing or malformed.
+    """
+    return None if config.recipe is None else BinaryChef(config.recipe).recipe.as_dict()
+
+
+def plan_steps(config: TrainConfig) -> tuple[StepPlan, ...]:
+    """Return the steps of a run; the data set's default epochs are shared among them.
+
+    Raises:
+        RecipeError: If the recipe is missing or malformed.
+        UnknownNameError: If there is no such data set.
+
+    Example:
+        >>> [(plan.name, plan.epochs) for plan in plan_steps(TrainConfig(recipe="two-step"))]
+        [('step0', 15), ('step1', 15)]
+    """
+    entry = DATASETS[config.data]
+    given: list[tuple[str, int | None, float | None, float | None]] = [("float", None, None, None)]
+    if config.recipe is not None:
+        steps = BinaryChef(config.recipe).recipe.steps
+        given = [(s.name, s.epochs, s.learning_rate, s.weight_decay) for s in steps]
+    share = max(1, round(entry.epochs / len(given)))
+    plans: list[StepPlan] = []
+    for index, (name, epochs, rate, decay) in enumerate(given):
+        plan = StepPlan(
+            index=index,
+            name=name,
+            epochs=config.epochs or epochs or share,
+            before=sum(plan.epochs for plan in plans),
+            learning_rate=config.learning_rate or rate or entry.learning_rate,
+            weight_decay=next(d for d in (config.weight_decay, decay, 0.0) if d is not None),
+        )
+        plans.append(plan)
+    return tuple(plans)

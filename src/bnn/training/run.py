@@ -1,0 +1,96 @@
+"""fit: the steps of a recipe, one Trainer.fit each, resumable at every epoch."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from bnn.training.config import TrainConfig
+from bnn.training.data import load_data
+from bnn.training.extras import needs_extra
+from bnn.training.folder import RunFolder
+from bnn.training.plan import plan_steps, read_recipe
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitResult:
+    """What a run has made.
+
+    Args:
+        test_accuracy: On the held-out images after the last epoch, 0 to 1. No epoch was chosen
+            by it: it is that of the last weights.
+        test_loss: Mean cross entropy there.
+        checkpoint: ``final.ckpt``, without the optimizer's state.
+        history: ``history.csv``, one line for each epoch.
+        steps: Names of the steps; ``("float",)`` without a recipe.
+        epochs: Epochs of all steps together.
+        is_main: False in the helper processes of distributed training, which run the same
+            program and must not report.
+    """
+
+    test_accuracy: float
+    test_loss: float
+    checkpoint: Path
+    history: Path
+    steps: tuple[str, ...]
+    epochs: int
+    is_main: bool = True
+
+
+def fit(config: TrainConfig, *, resume: bool = False, progress: bool = True) -> FitResult:
+    """Train a network: float, or binary step by step as a recipe says.
+
+    Each step converts the network in place, then trains it with a new Adam and a new schedule.
+    After each epoch, ``last.ckpt`` and ``history.csv`` in ``config.out`` are replaced as wholes;
+    a run that was killed or interrupted continues from there and, on one machine, ends with the
+    very weights of a run that was not.
+
+    With several devices, Lightning starts this program again for each: what comes before ``fit``
+    runs in all of them, and only the one whose result says ``is_main`` should report.
+
+    Args:
+        config: What to train.
+        resume: Continue the run in ``config.out``. A finished run is not trained again.
+        progress: Show Lightning's progress bar, on stderr.
+
+    Returns:
+        Accuracy and files of the run.
+
+    Raises:
+        ConfigError: If the folder holds a run and ``resume`` is False, or another run, or none.
+        CheckpointError: If the checkpoint to resume from is damaged.
+        DataError: If the data cannot be read.
+        RecipeError: If the recipe is malformed or does not fit the network.
+        UnknownNameError: If there is no such model or data set.
+        MissingExtraError: If lightning or the data set's library is not installed.
+        KeyboardInterrupt: At Ctrl-C; ``last.ckpt`` is that of the last whole epoch.
+    """
+    with needs_extra("train", "training"):
+        from bnn.training.session import Session, is_main_process
+    main = is_main_process()
+    recipe, plans = read_recipe(config), plan_steps(config)
+    folder = RunFolder(config.out)
+    if main:  # the helpers of distributed training come when the folder has been begun
+        folder.check(config, recipe, resume)
+    splits = load_data(config.data, config.data_dir, config.split_seed)
+    session = Session(config, recipe, plans, splits, folder)
+    if resume:
+        session.restore(folder.read_last())
+    if main:
+        folder.begin(config, recipe)
+    session.train(progress=progress)
+    if main:
+        folder.save(session.content(), final=True)
+    row = session.history[-1]
+    return FitResult(
+        test_accuracy=row["test_accuracy"],
+        test_loss=row["test_loss"],
+        checkpoint=folder.final,
+        history=folder.history,
+        steps=tuple(plan.name for plan in plans),
+        epochs=len(session.history),
+        is_main=main,
+    )

@@ -1,0 +1,218 @@
+"""A run in progress: the network, how far it is, and the Trainer of each step."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import signal
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+from bnn.errors import CheckpointError, ConfigError
+from bnn.training.callbacks import EpochRecord, EpochSeed, Row, progress_bar
+from bnn.training.checkpoint import FORMAT, VERSION, build_model, convert_to_step
+from bnn.training.config import TrainConfig
+from bnn.training.data import DATASETS, DataSplits
+from bnn.training.data.module import TrainingData
+from bnn.training.folder import RunFolder
+from bnn.training.module import Classifier
+from bnn.training.plan import StepPlan
+from bnn.training.quiet import quiet_lightning
+
+logger = logging.getLogger(__name__)
+
+
+def is_main_process() -> bool:
+    """Say whether this is the process that writes and reports."""
+    return (rank_zero_only.rank or 0) == 0
+
+
+class Session:
+    """Trains step after step from wherever it stands.
+
+    Args:
+        config: The run's settings.
+        recipe: The recipe's content, None for a float network.
+        plans: The steps.
+        splits: The data.
+        folder: Where checkpoints go.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        recipe: Mapping[str, Any] | None,
+        plans: Sequence[StepPlan],
+        splits: DataSplits,
+        folder: RunFolder,
+    ) -> None:
+        self.config = config
+        self.recipe = recipe
+        self.plans = plans
+        self.splits = splits
+        self.folder = folder
+        self.model = build_model(config, splits.input_shape, splits.num_classes)
+        self.step = -1  # not yet converted for any
+        self.epoch = 0
+        self.history: list[Row] = []
+        self._resumed: Mapping[str, Any] | None = None
+
+    def restore(self, content: Mapping[str, Any] | None) -> None:
+        """Go to where a checkpoint was written; None leaves the session at the beginning.
+
+        Raises:
+            CheckpointError: If the checkpoint does not fit the run.
+        """
+        if content is None:
+            return
+        try:
+            self._convert(content["step"])
+            self.model.load_state_dict(content["model"])
+            self.epoch = content["epoch"]
+            self.history = [dict(row) for row in content["history"]]
+            self._resumed = content["training"] if self.epoch else None
+        except (RuntimeError, TypeError, ValueError, AttributeError) as error:
+            raise CheckpointError(
+                f"{self.folder.last}: does not fit the run that {self.folder.path} describes."
+            ) from error
+
+    def train(self, *, progress: bool) -> None:
+        """Do all that is left."""
+        for plan in self.plans[max(self.step, 0) :]:
+            if plan.index != self.step:
+                self._convert(plan.index)
+                self.epoch, self._resumed = 0, None
+            if self.epoch < plan.epochs:
+                logger.info(
+                    "step %d of %d, %s: epochs %d to %d",
+                    *(plan.index + 1, len(self.plans), plan.name, self.epoch + 1, plan.epochs),
+                )
+                with quiet_lightning(), _interruptible():
+                    self._train_step(plan, progress)
+
+    def content(self) -> dict[str, Any]:
+        """Return what a checkpoint says of this moment, but for the optimizer."""
+        return {
+            "format": FORMAT,
+            "version": VERSION,
+            "config": self.config.as_dict(),
+            "recipe": self.recipe,
+            "data": {
+                "input_shape": list(self.splits.input_shape),
+                "num_classes": self.splits.num_classes,
+            },
+            "step": self.step,
+            "epoch": self.epoch,
+            "history": self.history,
+            "model": {name: t.detach().cpu() for name, t in self.model.state_dict().items()},
+        }
+
+    def _convert(self, step: int) -> None:
+        if step >= len(self.plans):
+            raise ValueError("the checkpoint is of a step that the recipe does not have")
+        self.model = convert_to_step(
+            self.model, self.recipe, step, self.config.seed, start=self.step + 1
+        )
+        self.step = step
+
+    def _train_step(self, plan: StepPlan, progress: bool) -> None:
+        config = self.config
+        module = Classifier(
+            self.model,
+            num_classes=self.splits.num_classes,
+            learning_rate=plan.learning_rate,
+            weight_decay=plan.weight_decay,
+            schedule=config.schedule,
+            clamp_latent=config.clamp_latent,
+            resumed=self._resumed,
+        )
+        data = TrainingData(
+            self.splits,
+            batch_size=config.batch_size or DATASETS[config.data].batch_size,
+            num_workers=config.num_workers,
+            seed=config.seed,
+            step=plan.index,
+        )
+        trainer = self._trainer(plan, progress)
+        # Lightning's own checkpoints would restore these, and much else whose form changes from
+        # version to version; at the bound of an epoch they are all that is needed.
+        done = trainer.fit_loop.epoch_progress.current
+        done.ready = done.started = done.processed = done.completed = self.epoch
+        trainer.fit(module, datamodule=data)
+
+    def _trainer(self, plan: StepPlan, progress: bool) -> pl.Trainer:
+        config = self.config
+        callbacks: list[pl.Callback] = [
+            EpochSeed(config.seed, plan.index),
+            EpochRecord(plan.index, plan.name, plan.before, self._save),
+        ]
+        if progress:
+            callbacks.append(progress_bar())
+        board = TensorBoardLogger(
+            self.folder.path,
+            name="tensorboard",
+            version="",
+            purge_step=plan.before + self.epoch + 1,  # what a killed run may have logged beyond
+        )
+        try:
+            return pl.Trainer(
+                accelerator=config.accelerator,
+                devices=config.devices,
+                strategy=config.strategy,
+                num_nodes=config.num_nodes,
+                max_epochs=plan.epochs,
+                callbacks=callbacks,
+                logger=board,
+                default_root_dir=self.folder.path,
+                enable_checkpointing=False,  # EpochRecord saves
+                enable_model_summary=False,
+                enable_progress_bar=progress,
+                num_sanity_val_steps=0,
+                log_every_n_steps=1,
+                use_distributed_sampler=False,  # TrainingData divides the data
+                reload_dataloaders_every_n_epochs=1,  # each epoch has a loader with its own order
+            )
+        except (MisconfigurationException, ValueError) as error:
+            raise ConfigError(
+                f"accelerator {config.accelerator!r}, devices {config.devices!r}, strategy "
+                f"{config.strategy!r}: {str(error).splitlines()[0]}"
+            ) from error
+
+    def _save(self, trainer: pl.Trainer, row: Row | None) -> None:
+        if row is not None:
+            self.history.append(row)
+            self.epoch = row["epoch"]
+        if not trainer.is_global_zero:
+            return
+        training = {}
+        if row is not None:
+            scheduler: Any = trainer.lr_scheduler_configs[0].scheduler
+            training = {
+                "optimizer": trainer.optimizers[0].state_dict(),
+                "scheduler": scheduler.state_dict(),
+            }
+        self.folder.save({**self.content(), "training": training})
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C leave as KeyboardInterrupt, and work again afterwards.
+
+    Lightning turns it into SystemExit and goes on ignoring the signal.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as error:
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        if threading.current_thread() is threading.main_thread() and handler is not None:
+            signal.signal(signal.SIGINT, handler)
