@@ -78,6 +78,13 @@ def test_none_is_zero_even_for_infinity():
     assert torch.equal(OPERATIONS["none"](spec(stride=2))(x), torch.zeros(1, 4, 2, 2))
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+def test_pooling_does_not_average_its_padding(stride):
+    x = torch.ones(1, 4, 5, 5)
+    for name in ("avg_pool_3x3", "max_pool_3x3"):
+        assert torch.equal(make_edge(name, spec(), stride).eval()(x).unique(), torch.ones(1))
+
+
 @pytest.mark.parametrize("name", sorted(OPERATIONS))
 def test_identity_inside_the_convolutions_only_at_stride_1(name):
     for stride in (1, 2):

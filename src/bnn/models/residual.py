@@ -41,7 +41,7 @@ class PoolShortcut(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the shortcut's output."""
         if self.stride > 1:
-            x = F.avg_pool2d(x, self.stride, ceil_mode=True, count_include_pad=False)
+            x = F.avg_pool2d(x, self.stride, ceil_mode=True)
         return F.pad(x, (0, 0, 0, 0, 0, self.new_channels)) if self.new_channels else x
 
     def extra_repr(self) -> str:
