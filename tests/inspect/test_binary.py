@@ -91,7 +91,7 @@ def test_unchanged_weights_are_binary_only_as_plus_minus_one(value, binary):
     assert entry.precision == ("binary" if binary else "float")
 
 
-@pytest.mark.parametrize("weight", [nn.Identity, Tanh, XNORWeightBinarizer])
+@pytest.mark.parametrize("weight", [nn.Identity, Tanh])
 def test_one_entry_is_no_binary_filter(weight):
     """Any number is plus or minus some alpha: depthwise 1x1 stays float."""
     config = BConfig(BasicInputBinarizer, weight_pre_process=weight)
@@ -113,7 +113,6 @@ def test_filters_of_a_transposed_convolution(groups):
 
 
 def test_zero_weights_are_binary_after_a_binarizer_only():
-    config = BConfig(BasicInputBinarizer, weight_pre_process=XNORWeightBinarizer)
     for weight, precision in ((XNORWeightBinarizer, "binary"), (nn.Identity, "float")):
         config = BConfig(BasicInputBinarizer, weight_pre_process=weight)
         model = Linear(6, 4, bconfig=config)

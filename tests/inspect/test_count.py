@@ -21,11 +21,12 @@ from bnn.ops import (
     BasicScaleBinarizer,
     XNORScaleBinarizer,
     XNORWeightBinarizer,
+    sign,
 )
 
 BINARY = BConfig(BasicInputBinarizer, weight_pre_process=XNORWeightBinarizer)
 WEIGHT_ONLY = BConfig(weight_pre_process=XNORWeightBinarizer)
-INPUT_ONLY = BConfig(BasicInputBinarizer)
+PLAIN_SIGNS = XNORWeightBinarizer.with_args(compute_alpha=False)
 
 
 def torch_flops(model, *arguments):
@@ -116,8 +117,9 @@ def test_convolutions_match_the_formula_and_torch(drawn):
     expected = places.numel() * math.prod(model.weight.shape[1:])
     assert macs(count) == (0, 0, expected)
     assert count.flops == torch_flops(model, x)
-    binary = BINARY_LAYERS[type(model)].from_module(model, BINARY)
-    assert macs(count_ops(binary, x))[:2] in ((expected, 0), (0, 0))  # one weight: no binary one
+    signs = BConfig(BasicInputBinarizer, weight_pre_process=PLAIN_SIGNS)
+    binary = BINARY_LAYERS[type(model)].from_module(model, signs)
+    assert macs(count_ops(binary, x)) == (expected, 0, 0)
 
 
 @pytest.mark.parametrize("shape", [(5,), (3, 5), (2, 3, 5), (0, 5)])
@@ -237,6 +239,21 @@ def test_work_on_weights_alone_is_free():
 
     model = Linear(6, 4, bconfig=BConfig(BasicInputBinarizer, weight_pre_process=Mixed))
     assert macs(count_ops(model, torch.randn(1, 6))) == (24, 0, 0)
+
+
+def test_work_of_a_decomposition_is_free():
+    class Rotated(XNORWeightBinarizer):
+        def decompose(self, weight):
+            return sign(torch.eye(len(weight)) @ weight), None
+
+        def forward(self, weight):
+            return self.decompose(weight)[0]
+
+    model = Linear(6, 4, bconfig=BConfig(BasicInputBinarizer, weight_pre_process=Rotated))
+    assert macs(count_ops(model, torch.randn(1, 6))) == (24, 0, 0)
+
+
+def test_work_of_a_parametrization_is_free():
     nn.utils.parametrizations.orthogonal(linear := nn.Linear(4, 4))
     assert macs(count_ops(linear, torch.randn(1, 4))) == (0, 0, 16)
 
@@ -294,6 +311,7 @@ def test_no_parameter_is_lost():
         def __init__(self):
             super().__init__()
             self.scale = nn.Parameter(torch.ones(3))
+            self.shifts = nn.ParameterList([torch.zeros(3), torch.zeros(1)])
             self.embedding = nn.Embedding(5, 3)
             self.bilinear = nn.Bilinear(3, 3, 4)
             self.norm = nn.LayerNorm(4)
@@ -303,7 +321,7 @@ def test_no_parameter_is_lost():
             self.frozen = nn.PReLU().requires_grad_(False)
 
         def forward(self, i, j):
-            x = self.embedding(i) * self.scale
+            x = self.embedding(i) * self.scale + self.shifts[0] + self.shifts[1]
             return self.frozen(self.binary(self.norm(self.bilinear(x, self.embedding(j)))))
 
     model = Net()
@@ -319,6 +337,8 @@ def test_no_parameter_is_lost():
         "binary",
         "frozen",
     ]
+    assert not count.unused
+    assert layer(count, "").params == 3 + 3 + 1
     assert layer(count, "binary").float_params == 2 + 2  # bias and learnt scale
     assert layer(count, "bilinear").float_macs == 3 * 4 * 9
     assert layer(count, "embedding").macs == 0
@@ -392,8 +412,21 @@ def test_models_without_values_are_refused():
         count_ops(nn.Linear(2, 2), torch.randn(1, 2, device="meta"))
     with pytest.raises(ConfigError, match="lazy"):
         count_ops(nn.LazyLinear(2), torch.randn(1, 2))
-    with pytest.raises(BnnError, match="not an nn.Module"):
+    with pytest.raises(BnnError, match=r"not an nn\.Module"):
         count_ops(torch.relu, torch.randn(1, 2))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_torchscript_is_refused():
+    model = nn.Sequential(nn.Linear(2, 2), torch.jit.script(nn.Linear(2, 2)))
+    with pytest.raises(ConfigError, match="1 is TorchScript"):
+        count_ops(model, torch.randn(1, 2))
+
+
+def test_compiled_models_are_counted():
+    model = nn.Sequential(nn.Linear(6, 6), Linear(6, 4, bconfig=BINARY))
+    x = torch.randn(2, 6)
+    assert count_ops(torch.compile(model, backend="eager"), x) == count_ops(model, x)
 
 
 def test_transposed_binary_layer_with_output_size():

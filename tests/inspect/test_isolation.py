@@ -80,6 +80,12 @@ def test_the_model_is_evaluated(model):
     assert seen == [(False, False)]
 
 
+def test_counting_in_inference_mode(model):
+    with torch.inference_mode():
+        inside = count_ops(model, torch.randn(2, 1, 9, 9))
+    assert inside.binary_macs == count_ops(model, torch.randn(2, 1, 9, 9)).binary_macs > 0
+
+
 def test_counting_twice_gives_the_same(model):
     x = torch.randn(2, 1, 9, 9)
     assert count_ops(model, x) == count_ops(model, x)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
@@ -105,7 +105,7 @@ class LayerCount(_Costs):
     float_macs: int
     positive_share: float | None
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Return all counts, and what follows from them, as plain values for JSON."""
         shape = None if self.output_shape is None else list(self.output_shape)
         return {**asdict(self), "output_shape": shape, **_derived(self)}
@@ -153,14 +153,14 @@ class OpsCount(_Costs):
         """The layers that were not called: their parameters count, their MACs are 0."""
         return tuple(layer for layer in self.per_layer if not layer.calls and not layer.macs)
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Return totals and layers as plain values for JSON."""
         totals = {name: getattr(self, name) for name in _SUMMED}
         layers = [layer.as_dict() for layer in self.per_layer]
         return {"model": self.model, **totals, **_derived(self), "layers": layers}
 
 
-def count_ops(model: nn.Module, input: Tensor | tuple[Any, ...]) -> OpsCount:  # noqa: A002 - the issue's name
+def count_ops(model: nn.Module, input: Tensor | tuple[object, ...]) -> OpsCount:  # noqa: A002 - the issue's name
     """Count the operations, parameters and bytes of a model by precision.
 
     The model runs once, in evaluation mode, without gradients, and is left as it was. What is
@@ -184,8 +184,9 @@ def count_ops(model: nn.Module, input: Tensor | tuple[Any, ...]) -> OpsCount:  #
         Totals, and ``per_layer``.
 
     Raises:
-        ConfigError: If ``input`` holds no tensor, or values are missing: the model has lazy
-            layers, or model or input is on the meta device.
+        ConfigError: If ``input`` holds no tensor; if values are missing, because the model has lazy
+            layers, or model or input is on the meta device; if the model has TorchScript parts,
+            into which nothing can look.
 
     Example:
         >>> from bnn import BConfig
@@ -199,6 +200,7 @@ def count_ops(model: nn.Module, input: Tensor | tuple[Any, ...]) -> OpsCount:  #
         >>> [(layer.name, layer.precision) for layer in count.per_layer]
         [('0', 'float'), ('1', 'binary')]
     """
+    model = getattr(model, "_orig_mod", model)  # what torch.compile has wrapped
     arguments = _checked_arguments(model, input)
     recorder = Recorder(model)
     with evaluated(model, tensors_in(arguments)), recorder.watching():
@@ -237,11 +239,11 @@ def _layer_count(name: str, module: nn.Module, tally: Tally, share: Share) -> La
     )
 
 
-def _derived(costs: _Costs) -> dict[str, Any]:
+def _derived(costs: _Costs) -> dict[str, object]:
     return {name: getattr(costs, name) for name in _DERIVED}
 
 
-def _checked_arguments(model: nn.Module, given: Tensor | tuple[Any, ...]) -> tuple[Any, ...]:
+def _checked_arguments(model: nn.Module, given: Tensor | tuple[object, ...]) -> tuple[object, ...]:
     """Return the model's arguments, refusing what cannot be counted on."""
     if not isinstance(model, nn.Module):
         raise ConfigError(f"count_ops got a {type(model).__name__} as model, not an nn.Module.")
@@ -251,6 +253,12 @@ def _checked_arguments(model: nn.Module, given: Tensor | tuple[Any, ...]) -> tup
             f"input is {given!r}, without a tensor. Give a tensor like the model's data, for "
             "example torch.randn(1, 3, 224, 224), or a tuple of the model's arguments."
         )
+    for name, module in model.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            raise ConfigError(
+                f"{name or 'the model'} is TorchScript, into which count_ops cannot look. "
+                "Count the model before it is scripted or traced."
+            )
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
         if is_lazy(tensor):
             raise ConfigError(

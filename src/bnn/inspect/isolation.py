@@ -29,15 +29,17 @@ def evaluated(model: nn.Module, inputs: Iterable[Tensor]) -> Iterator[None]:
     modules = list(model.modules())
     training = [module.training for module in modules]
     buffers = [
-        (module, dict(module._buffers), {k: b.clone() for k, b in _tensors(module._buffers)})
+        (module, originals, {name: buffer.clone() for name, buffer in _tensors(originals)})
         for module in modules
+        for originals in [dict(module._buffers)]
     ]
     tensors = [*model.parameters(), *model.buffers(), *inputs]
     cuda = sorted({t.device.index or 0 for t in tensors if t.device.type == "cuda"})
     try:
         for module in modules:
             module.training = False
-        with torch.no_grad(), torch.random.fork_rng(cuda):
+        # In inference mode torch's flop counter trips over results of autograd functions.
+        with torch.inference_mode(False), torch.no_grad(), torch.random.fork_rng(cuda):
             yield
     finally:
         for module, flag in zip(modules, training, strict=True):

@@ -97,7 +97,9 @@ class Recorder:
                 stack.callback(pre.remove)
                 stack.callback(post.remove)
                 if isinstance(module, BinaryLayer):
-                    stack.enter_context(_replaced(module, self._compute))
+                    stack.enter_context(_replaced(module, "_compute", self._compute))
+                if module in self._free and hasattr(module, "decompose"):
+                    stack.enter_context(_replaced(module, "decompose", self._decompose))
             # torch's fused transformer kernels read weights past the layers that hold them.
             fused = torch.backends.mha.get_fastpath_enabled()
             stack.callback(torch.backends.mha.set_fastpath_enabled, fused)
@@ -162,21 +164,29 @@ class Recorder:
         self.tallies[layer].add_binary_layer(x, macs, one_bit_input, one_bit_weight)
         return out
 
+    def _decompose(self, _: nn.Module, decompose: Callable[[Tensor], Any], weight: Tensor) -> Any:
+        """Stand in for a weight binarizer's ``decompose``, which no hook sees."""
+        start = self._flops.get_total_flops()
+        out = decompose(weight)
+        if self._calls:
+            self._calls[-1].inside += self._flops.get_total_flops() - start
+        return out
+
 
 _SEVERITY: dict[Precision | None, int] = {None: 0, "binary": 1, "weight-only": 2, "float": 3}
 
 
 @contextlib.contextmanager
-def _replaced(layer: BinaryLayer, compute: Callable[..., Tensor]) -> Iterator[None]:
-    """Let ``compute(layer, layer._compute, ...)`` run in the place of ``layer._compute``."""
-    own = layer.__dict__.get("_compute")
-    layer.__dict__["_compute"] = functools.partial(compute, layer, layer._compute)
+def _replaced(module: nn.Module, name: str, method: Callable[..., Any]) -> Iterator[None]:
+    """Let ``method(module, original, ...)`` run in the place of a module's method."""
+    own = module.__dict__.get(name)
+    module.__dict__[name] = functools.partial(method, module, getattr(module, name))
     try:
         yield
     finally:
-        del layer.__dict__["_compute"]
+        del module.__dict__[name]
         if own is not None:
-            layer.__dict__["_compute"] = own
+            module.__dict__[name] = own
 
 
 def _of_weights_only(model: nn.Module) -> set[nn.Module]:

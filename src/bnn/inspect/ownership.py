@@ -37,8 +37,8 @@ def shares(
 ) -> list[tuple[str, nn.Module, Share]]:
     """Divide all parameters, and the float MACs, among the layers of a model.
 
-    The stages of a binary layer, and the parametrizations of any module, belong to that layer. So
-    do the parts of nn.MultiheadAttention, which reads their weights without calling them.
+    The stages of a binary layer belong to it, the parts of nn.MultiheadAttention, which reads their
+    weights without calling them, and of any module the parametrizations and parameter lists.
 
     Returns:
         Name, module and share, in the order of the model's modules.
@@ -79,7 +79,9 @@ def _walk(
         owner = module
     for child_name, child in module.named_children():
         path = f"{name}.{child_name}" if name else child_name
-        is_part = child_name == "parametrizations" and parametrize.is_parametrized(module)
+        is_part = isinstance(child, (nn.ParameterList, nn.ParameterDict)) or (
+            child_name == "parametrizations" and parametrize.is_parametrized(module)
+        )
         yield from _walk(child, path, owner or module if is_part else owner)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -20,7 +20,7 @@ _SHOWN_NAMES = 5  # of the layers that a note is about
 
 def summary(
     model: nn.Module,
-    input: Tensor | tuple[Any, ...],  # noqa: A002 - as count_ops
+    input: Tensor | tuple[object, ...],  # noqa: A002 - as count_ops
     *,
     file: TextIO | None = None,
     width: int | None = None,
