@@ -73,7 +73,7 @@ class EpochRecord(Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Make the epoch's row; validation has already run."""
-        metrics = {key: float(value) for key, value in trainer.callback_metrics.items()}
+        metrics = trainer.callback_metrics
         total = self.before + trainer.current_epoch + 1
         row: Row = {
             "total_epoch": total,
@@ -81,7 +81,8 @@ class EpochRecord(Callback):
             "step_name": self.name,
             "epoch": trainer.current_epoch + 1,
             "learning_rate": self._rate,
-            **{key: metrics[key] for key in _MEASURED},
+            # The metrics are float32: nine digits hold all that they say.
+            **{key: float(f"{metrics[key]:.9g}") for key in _MEASURED},
             "flip_rate": flip_rate(self._signs, binary_weight_signs(module)),
         }
         for logger in trainer.loggers:

@@ -83,6 +83,8 @@ def load_checkpoint(path: str | Path) -> Loaded:
     content = read_checkpoint(path)
     try:
         config = TrainConfig.from_dict(content["config"])
+        if (config.recipe is None) != (content["recipe"] is None):
+            raise ValueError("damaged: its settings and its recipe do not fit each other.")
         shape, classes = _data_of(content)
         model = build_model(config, shape, classes)
         model = convert_to_step(model, content["recipe"], content["step"], config.seed)
@@ -193,16 +195,19 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         what = "is a folder, not a checkpoint" if path.is_dir() else "there is no such checkpoint"
         raise CheckpointError(f"{path}: {what}.")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    # weights_only refuses code with UnpicklingError; a damaged file may raise nearly anything.
-    # torch's own message advises to load without that protection, so it is not repeated.
+        file = path.open("rb")
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror or error}).") from error
-    except Exception as error:
-        raise CheckpointError(
-            f"{path}: not a checkpoint of bnn, or damaged; expected last.ckpt or final.ckpt of a "
-            "run."
-        ) from error
+    with file:
+        try:
+            content = torch.load(file, map_location="cpu", weights_only=True)
+        # weights_only refuses code with UnpicklingError; a damaged file may raise anything, even
+        # OSError. torch's message advises to load without that protection: it is not repeated.
+        except Exception as error:
+            raise CheckpointError(
+                f"{path}: not a checkpoint of bnn, or damaged; expected last.ckpt or final.ckpt "
+                "of a run."
+            ) from error
     return _checked(content, path)
 
 

@@ -79,9 +79,8 @@ class Classifier(pl.LightningModule):
         names = {f"{part}_loss": mean, f"{part}_accuracy": accuracy}
         # torchmetrics adds up over the ranks, so the figures are those of all samples.
         for name, metric in names.items():
-            self.log(
-                name, metric, on_step=False, on_epoch=True, prog_bar=True, logger=False
-            )
+            shown = name in ("train_loss", "test_accuracy")
+            self.log(name, metric, on_step=False, on_epoch=True, prog_bar=shown, logger=False)
         return loss
 
     def configure_optimizers(self) -> Any:
