@@ -204,8 +204,8 @@ def test_a_subclass_with_its_own_forward_is_left_alone_loudly():
 
 def test_a_subclass_with_its_own_forward_can_be_mapped():
     class BinaryOwn(BinaryLayer, OwnForward):
-        def _compute(self, x, weight):
-            return self._conv_forward(x, weight, self.bias) + 1
+        def _compute(self, x, weight, bias):
+            return self._conv_forward(x, weight, bias) + 1
 
     model = nn.Sequential(OwnForward(1, 2, 3), nn.Conv2d(2, 2, 3))
     mapping = {**DEFAULT_MODULE_MAPPING, OwnForward: BinaryOwn}

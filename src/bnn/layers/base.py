@@ -11,7 +11,7 @@ from torch.nn.utils import parametrize
 
 from bnn.config import BConfig, Binarizer
 from bnn.errors import ConfigError
-from bnn.ops.base import BinarizerFactory, constructor_parameters
+from bnn.ops.base import BinarizerBase, BinarizerFactory, constructor_parameters
 
 STAGES = ("activation_pre_process", "activation_post_process", "weight_pre_process")
 
@@ -36,6 +36,7 @@ class BinaryLayer(nn.Module):
     activation_post_process: nn.Module
     weight_pre_process: nn.Module
     weight: Tensor
+    bias: Any  # a Parameter or None; nn.Linear and nn.Conv2d declare it differently
 
     def __init__(self, *args: Any, bconfig: BConfig, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -43,12 +44,20 @@ class BinaryLayer(nn.Module):
 
     def forward(self, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:  # noqa: A002 - as in nn
         """Run the stages around the float layer's own computation; its shapes are the same."""
-        x, weight = self.activation_pre_process(input), self.weight_pre_process(self.weight)
-        out = self._compute(x, weight, *args, **kwargs)
+        x = self.activation_pre_process(input)
+        binarizer = self.weight_pre_process
+        if isinstance(binarizer, BinarizerBase):
+            signs, scale = binarizer.decompose(self.weight)
+            out = self._compute(x, signs, None, *args, **kwargs)
+            out = _affine(out, scale, self.bias, spatial=signs.dim() - 2)
+        else:
+            out = self._compute(x, binarizer(self.weight), self.bias, *args, **kwargs)
         return self.activation_post_process(out, input)  # type: ignore[no-any-return]
 
-    def _compute(self, x: Tensor, weight: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """Do what the float layer does, with ``weight`` in the place of ``self.weight``."""
+    def _compute(
+        self, x: Tensor, weight: Tensor, bias: Tensor | None, *args: Any, **kwargs: Any
+    ) -> Tensor:
+        """Do what the float layer does, with this weight and bias in the place of its own."""
         raise NotImplementedError
 
     @classmethod
@@ -124,6 +133,16 @@ class BinaryLayer(nn.Module):
         return _new_mixed, made_of, self.__getstate__()
 
 
+def _affine(out: Tensor, scale: Tensor | None, bias: Tensor | None, spatial: int) -> Tensor:
+    """Return ``out * scale + bias`` per channel, in ``out``'s dtype, batched or not."""
+    shape = (-1,) + (1,) * spatial
+    if scale is not None:
+        out = out * scale.to(out.dtype).view(shape)
+    if bias is not None:
+        out = out + bias.to(out.dtype).view(shape)
+    return out
+
+
 def _new_mixed(binary: type[BinaryLayer], own: type[nn.Module]) -> BinaryLayer:
     cls: Any = _mixed_class(binary, own)
     return cls.__new__(cls)  # type: ignore[no-any-return]
@@ -162,7 +181,7 @@ def _mixed_class(binary: type[Layer], own: type[nn.Module]) -> type[Layer]:
     if (binary, own) not in _MIXED:
         body = {"_made_of": (binary, own), "__module__": own.__module__}
         _MIXED[binary, own] = type(f"Binary{own.__name__}", (binary, own), body)
-    return _MIXED[binary, own]
+    return _MIXED[binary, own]  # type: ignore[no-any-return]
 
 
 _MIXED: dict[tuple[type, type], Any] = {}  # one class for each pair, so that types compare equal

@@ -44,7 +44,6 @@ class BinaryConv(BinaryLayer):
     _convolve: ClassVar[Callable[..., Tensor]]
     _padding_value: int = 0  # of a layer made from a float one
     padding_mode: Any  # nn's is a Literal, private to it
-    bias: Tensor | None
     stride: tuple[int, ...]
     dilation: tuple[int, ...]
     groups: int
@@ -68,14 +67,12 @@ class BinaryConv(BinaryLayer):
         _check_padding_value(value, self.padding_mode)
         self._padding_value = int(value)
 
-    def _compute(self, x: Tensor, weight: Tensor) -> Tensor:
+    def _compute(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if self._padding_value == 0:
-            return self._conv_forward(x, weight, self.bias)
+            return self._conv_forward(x, weight, bias)
         # nn keeps the pads of every kind of padding ('same' too) in this list.
         x = F.pad(x, self._reversed_padding_repeated_twice, value=self._padding_value)
-        return type(self)._convolve(
-            x, weight, self.bias, self.stride, 0, self.dilation, self.groups
-        )
+        return type(self)._convolve(x, weight, bias, self.stride, 0, self.dilation, self.groups)
 
     def extra_repr(self) -> str:
         """Show the float layer's arguments, and ``padding_value`` where it is not 0."""

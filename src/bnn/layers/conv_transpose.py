@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -41,7 +41,11 @@ class BinaryConvTranspose(BinaryLayer):
     kernel_size: tuple[int, ...]
 
     def _compute(
-        self, x: Tensor, weight: Tensor, output_size: list[int] | None = None
+        self,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        output_size: list[int] | None = None,
     ) -> Tensor:
         output_padding = self._output_padding(
             x,
@@ -55,7 +59,7 @@ class BinaryConvTranspose(BinaryLayer):
         return type(self)._convolve(
             x,
             weight,
-            self.bias,
+            bias,
             self.stride,
             self.padding,
             output_padding,

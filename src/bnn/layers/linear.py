@@ -28,5 +28,5 @@ class Linear(BinaryLayer, nn.Linear):
         torch.Size([2, 10])
     """
 
-    def _compute(self, x: Tensor, weight: Tensor) -> Tensor:
-        return F.linear(x, weight, self.bias)
+    def _compute(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return F.linear(x, weight, bias)

@@ -2,7 +2,7 @@
 
 from bnn.config import Identity
 from bnn.ops.advanced import AdvancedInputBinarizer
-from bnn.ops.base import BinarizerBase, BinarizerFactory, binarizers
+from bnn.ops.base import BinarizerBase, BinarizerFactory, WeightBinarizer, binarizers
 from bnn.ops.scale import BasicScaleBinarizer
 from bnn.ops.sign import BasicInputBinarizer, SignActivation, sign
 from bnn.ops.stochastic import SignActivationStochastic, StochasticInputBinarizer
@@ -18,6 +18,7 @@ __all__ = [
     "SignActivation",
     "SignActivationStochastic",
     "StochasticInputBinarizer",
+    "WeightBinarizer",
     "XNORScaleBinarizer",
     "XNORWeightBinarizer",
     "binarizers",

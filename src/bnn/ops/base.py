@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
-from torch import nn
+from torch import Tensor, nn
 
 from bnn.errors import ConfigError
 from bnn.registry import Registry, did_you_mean
@@ -100,3 +100,35 @@ Allowed: derivative_funct, t.
             ConfigError: If the class has no such argument.
         """
         return BinarizerFactory(cls, kwargs)
+
+    def decompose(self, weight: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Binarize a weight into two factors.
+
+        A binary layer computes with the first and scales its output, per channel, by the second.
+        Sums of +-1 are exact integers in every order of adding, so a sum of 0 is 0 everywhere
+        (training, a compiled graph, a 1-bit kernel), not a rounding error whose sign the next
+        layer would take.
+
+        Returns:
+            The binary weight, of the weight's shape, and a scale of shape ``(O,)``, or None.
+        """
+        return self(weight), None
+
+
+class WeightBinarizer(BinarizerBase):
+    """Base of the weight binarizers whose result is signs times one scale per filter.
+
+    A subclass writes :meth:`decompose`; called as a module, it returns the product.
+    """
+
+    def decompose(self, weight: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return the signs, of the weight's shape, and the scale, of shape ``(O,)``, or None."""
+        raise NotImplementedError
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Return the binarized weight, same shape and dtype."""
+        signs, scale = self.decompose(weight)
+        return signs if scale is None else self._scaled(signs, scale)
+
+    def _scaled(self, signs: Tensor, scale: Tensor) -> Tensor:
+        return signs * scale.view(-1, *[1] * (signs.dim() - 1))

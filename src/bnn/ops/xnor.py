@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from bnn.errors import ConfigError
-from bnn.ops.base import BinarizerBase, binarizers
+from bnn.ops.base import BinarizerBase, WeightBinarizer, binarizers
 from bnn.ops.filters import by_filter, output_channels, transposed_groups
 from bnn.ops.sign import SignActivation
 
@@ -15,7 +15,7 @@ _CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
 
 @binarizers.register("XNORWeightBinarizer")
-class XNORWeightBinarizer(BinarizerBase):
+class XNORWeightBinarizer(WeightBinarizer):
     r"""Binarize a weight to :math:`\alpha_f\, \mathrm{sign}(w)`, one scale per output channel f.
 
     Forward:   :math:`q(w) = \alpha_f\, \mathrm{sign}(w)`,
@@ -60,16 +60,23 @@ class XNORWeightBinarizer(BinarizerBase):
         self.detach_alpha = detach_alpha
         self._transposed = transposed_groups(module)
 
-    def forward(self, weight: Tensor) -> Tensor:
-        """Return the binarized weight."""
+    def decompose(self, weight: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return the signs and, if ``compute_alpha``, alpha of shape ``(O,)``."""
         w, axes = by_filter(weight, self._transposed)
         if self.center_weights and w.shape[axes[0]] > 1:
             w = w - w.mean(axes[0], keepdim=True)
-        q: Tensor = SignActivation.apply(w)
-        if self.compute_alpha:
-            alpha = w.abs().mean(axes, keepdim=True)
-            q = q * (alpha.detach() if self.detach_alpha else alpha)
-        return q.view(weight.shape)
+        signs = SignActivation.apply(w).view(weight.shape)
+        if not self.compute_alpha:
+            return signs, None
+        alpha = w.abs().mean(axes).flatten()
+        return signs, alpha.detach() if self.detach_alpha else alpha
+
+    def _scaled(self, signs: Tensor, scale: Tensor) -> Tensor:
+        if self._transposed is None:
+            return super()._scaled(signs, scale)
+        grouped, _ = by_filter(signs, self._transposed)
+        shape = (self._transposed, 1, -1, *[1] * (signs.dim() - 2))
+        return (grouped * scale.view(shape)).view(signs.shape)
 
     def extra_repr(self) -> str:
         """Show the options."""
