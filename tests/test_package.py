@@ -1,0 +1,52 @@
+"""The package as a whole: its names, its imports, its native part."""
+
+import importlib
+import pkgutil
+import subprocess
+import sys
+
+import pytest
+
+import bnn
+
+LAZY = ("lightning", "torchmetrics", "matplotlib", "rich", "typer", "sklearn", "torchvision")
+
+
+def test_every_public_name_exists_and_is_documented():
+    for name in bnn.__all__:
+        item = getattr(bnn, name)
+        if callable(item):
+            assert item.__doc__, name
+
+
+@pytest.mark.parametrize("module", ["bnn.ops", "bnn.layers", "bnn.models", "bnn.executor"])
+def test_all_lists_what_there_is(module):
+    package = importlib.import_module(module)
+    for name in package.__all__:
+        assert hasattr(package, name)
+
+
+def test_older_import_paths():
+    for path in ("bnn.engine", "bnn.layers", "bnn.ops", "bnn.models.resnet"):
+        importlib.import_module(path)
+
+
+def test_every_module_has_a_docstring():
+    for module in pkgutil.walk_packages(bnn.__path__, "bnn."):
+        if module.name != "bnn._native":
+            assert importlib.import_module(module.name).__doc__, module.name
+
+
+def test_import_loads_nothing_heavy_and_works_without_the_native_part():
+    code = (
+        "import sys; sys.modules['bnn._native'] = None\n"
+        "import bnn, bnn.models\n"
+        f"print([m for m in {LAZY} if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_native_part_has_the_packages_version():
+    native = importlib.import_module("bnn._native")
+    assert native.version() == bnn.__version__
