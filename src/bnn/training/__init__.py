@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from bnn.training.checkpoint import Loaded, load_checkpoint
     from bnn.training.config import TrainConfig
     from bnn.training.data import DATASETS, DataEntry, DataSplits, load_data
-    from bnn.training.evaluate import EvalResult, evaluate
+    from bnn.training.evaluation import EvalResult, evaluate
     from bnn.training.latent import binary_weight_signs, clamp_latent_weights_, flip_rate
     from bnn.training.plots import plot_history
     from bnn.training.run import FitResult, fit
@@ -23,13 +23,13 @@ _HOME = {
     "DATASETS": "data",
     "DataEntry": "data",
     "DataSplits": "data",
-    "EvalResult": "evaluate",
+    "EvalResult": "evaluation",
     "FitResult": "run",
     "Loaded": "checkpoint",
     "TrainConfig": "config",
     "binary_weight_signs": "latent",
     "clamp_latent_weights_": "latent",
-    "evaluate": "evaluate",
+    "evaluate": "evaluation",
     "fit": "run",
     "flip_rate": "latent",
     "load_checkpoint": "checkpoint",
@@ -63,7 +63,7 @@ def __getattr__(name: str) -> object:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
-    globals()[name] = value  # also where a submodule has the same name, as `evaluate` does
+    globals()[name] = value
     return value
 
 

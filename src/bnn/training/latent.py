@@ -43,7 +43,8 @@ def clamp_latent_weights_(model: nn.Module, limit: float = 1.0) -> nn.Module:
         >>> from bnn import BConfig
         >>> from bnn.layers import Linear
         >>> from bnn.ops import BasicInputBinarizer
-        >>> layer = Linear(2, 1, bias=False, bconfig=BConfig(weight_pre_process=BasicInputBinarizer))
+        >>> config = BConfig(weight_pre_process=BasicInputBinarizer)
+        >>> layer = Linear(2, 1, bias=False, bconfig=config)
         >>> _ = layer.weight.data.copy_(torch.tensor([[-3.0, 0.5]]))
         >>> clamp_latent_weights_(layer).weight.data
         tensor([[-1.0000,  0.5000]])

@@ -8,12 +8,14 @@ from typing import Any
 import lightning.pytorch as pl
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchmetrics import MeanMetric
+from torchmetrics import MeanMetric, Metric
 from torchmetrics.classification import MulticlassAccuracy
 
 from bnn.training.data.module import IGNORED
 from bnn.training.latent import clamp_latent_weights_
 from bnn.training.optim import make_optimizer
+
+_PER_EPOCH: Mapping[str, Any] = {"on_step": False, "on_epoch": True, "logger": False}
 
 
 class Classifier(pl.LightningModule):
@@ -47,12 +49,9 @@ class Classifier(pl.LightningModule):
         self.schedule = schedule
         self.clamp_latent = clamp_latent
         self.resumed = resumed
-        self.metrics = nn.ModuleDict()
-        for part in ("train", "test"):
-            self.metrics[f"{part}_loss"] = MeanMetric()
-            self.metrics[f"{part}_accuracy"] = MulticlassAccuracy(
-                num_classes, average="micro", ignore_index=IGNORED
-            )
+        # Submodules, so that they move to the device and add up over the ranks.
+        self.train_loss, self.test_loss = MeanMetric(), MeanMetric()
+        self.train_accuracy, self.test_accuracy = _accuracy(num_classes), _accuracy(num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits."""
@@ -61,26 +60,25 @@ class Classifier(pl.LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor], _index: int) -> Tensor:
         """Return the mean loss of a batch."""
-        return self._measure("train", batch)
+        loss = self._measure(batch, self.train_loss, self.train_accuracy)
+        self.log("train_loss", self.train_loss, prog_bar=True, **_PER_EPOCH)
+        self.log("train_accuracy", self.train_accuracy, **_PER_EPOCH)
+        return loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor], _index: int) -> None:
         """Measure a held-out batch."""
-        self._measure("test", batch)
+        self._measure(batch, self.test_loss, self.test_accuracy)
+        self.log("test_loss", self.test_loss, **_PER_EPOCH)
+        self.log("test_accuracy", self.test_accuracy, prog_bar=True, **_PER_EPOCH)
 
-    def _measure(self, part: str, batch: tuple[Tensor, Tensor]) -> Tensor:
+    def _measure(self, batch: tuple[Tensor, Tensor], mean: Metric, accuracy: Metric) -> Tensor:
         images, labels = batch
         logits = self(images)
         count = (labels != IGNORED).sum()
         total = F.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum")
         loss = total / count.clamp_min(1)
-        mean, accuracy = self.metrics[f"{part}_loss"], self.metrics[f"{part}_accuracy"]
         mean.update(loss.detach(), weight=count)
         accuracy.update(logits.detach(), labels)
-        names = {f"{part}_loss": mean, f"{part}_accuracy": accuracy}
-        # torchmetrics adds up over the ranks, so the figures are those of all samples.
-        for name, metric in names.items():
-            shown = name in ("train_loss", "test_accuracy")
-            self.log(name, metric, on_step=False, on_epoch=True, prog_bar=shown, logger=False)
         return loss
 
     def configure_optimizers(self) -> Any:
@@ -104,3 +102,7 @@ class Classifier(pl.LightningModule):
         """Keep the latent weights in bounds."""
         if self.clamp_latent is not None:
             clamp_latent_weights_(self.model, self.clamp_latent)
+
+
+def _accuracy(num_classes: int) -> Metric:
+    return MulticlassAccuracy(num_classes, average="micro", ignore_index=IGNORED)

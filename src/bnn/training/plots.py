@@ -73,7 +73,7 @@ def read_history(history: str | Path) -> list[dict[str, Any]]:
     path = Path(history)
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            rows = [
+            rows: list[dict[str, Any]] = [
                 {key: _value(key, text) for key, text in row.items()}
                 for row in csv.DictReader(file, strict=True)
             ]
@@ -87,7 +87,9 @@ def read_history(history: str | Path) -> list[dict[str, Any]]:
     raise DataError(f"{path}: not the history.csv of a run, or of one without an epoch.")
 
 
-def _value(key: str, text: str) -> str | float:
+def _value(key: str | None, text: str | None) -> str | float:
+    if key is None or text is None:
+        raise ValueError("a line has more or fewer cells than the first")
     if key == "step_name":
         return text
     return float(text) if text else math.nan

@@ -12,6 +12,7 @@ _IRRELEVANT = (
     r".*does not have many workers which may be a bottleneck",  # data in memory
     r".*`isinstance\(treespec, LeafSpec\)` is deprecated",  # Lightning against newer torch
     r".*sync_dist=True.* when logging on epoch level in distributed",  # torchmetrics does it
+    r"Grad strides do not match bucket view strides",  # DDP, of weights with one input channel
 )
 _BANNERS = ("lightning.pytorch", "lightning.fabric", "lightning_fabric", "pytorch_lightning")
 

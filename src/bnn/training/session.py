@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import lightning.pytorch as pl
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from bnn.errors import CheckpointError, ConfigError
 from bnn.training.callbacks import EpochRecord, EpochSeed, Row, progress_bar
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 def is_main_process() -> bool:
     """Say whether this is the process that writes and reports."""
-    return (rank_zero_only.rank or 0) == 0
+    return not getattr(rank_zero_only, "rank", 0)
 
 
 class Session:
@@ -142,7 +142,7 @@ class Session:
         trainer = self._trainer(plan, progress)
         # Lightning's own checkpoints would restore these, and much else whose form changes from
         # version to version; at the bound of an epoch they are all that is needed.
-        done = trainer.fit_loop.epoch_progress.current
+        done: Any = trainer.fit_loop.epoch_progress.current
         done.ready = done.started = done.processed = done.completed = self.epoch
         trainer.fit(module, datamodule=data)
 

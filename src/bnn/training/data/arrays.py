@@ -54,7 +54,7 @@ def _split(labels: Tensor, held_out: int, seed: int) -> tuple[Tensor, Tensor]:
     # Within each class the images are numbered in random order. Sorted by number / size of the
     # class, the first `held_out` have every class in proportion, to within one image.
     place = torch.empty(len(labels))
-    for label in labels.unique():
+    for label in range(int(labels.max()) + 1):
         mine = order[labels[order] == label]
         place[mine] = (torch.arange(len(mine)) + 0.5) / len(mine)
     ranked = order[torch.argsort(place[order], stable=True)]
