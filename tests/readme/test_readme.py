@@ -1,0 +1,42 @@
+"""Every Python block of the README runs, in order; every command it shows exists."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language):
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+def test_python_blocks_run_one_after_the_other(capsys):
+    namespace = {}
+    for block in blocks("python"):
+        exec(compile(block, "README.md", "exec"), namespace)
+    assert "Total" in capsys.readouterr().out
+
+
+def test_links_lead_somewhere():
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        if not target.startswith("https://"):
+            assert (ROOT / target).exists(), target
+
+
+def test_commands_exist():
+    typer_main = pytest.importorskip("typer.main")
+    from bnn.cli.app import app
+
+    verbs = set(typer_main.get_command(app).commands)
+    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for line in "".join(blocks("sh")).splitlines():
+        command, verb, *_ = shlex.split(line, comments=True)
+        assert verb in {"bnn": verbs, "make": targets}[command], line
+
+
+def test_fits_on_a_page():
+    assert len(README.splitlines()) <= 150
