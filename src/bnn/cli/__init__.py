@@ -11,12 +11,12 @@ from collections.abc import Sequence
 
 import typer.main
 
-from bnn.cli import models, recipes, terminal
+from bnn.cli import demo, evaluate, models, recipes, summary, terminal, train
 from bnn.cli.app import Session, app
 from bnn.cli.failures import DONE, FAILED, INTERRUPTED, explain
 
 #: The verbs, as modules; importing one registers its command.
-VERBS = (models, recipes)
+VERBS = (demo, train, evaluate, summary, recipes, models)
 
 __all__ = ["VERBS", "app", "main"]
 

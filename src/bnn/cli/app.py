@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+import typer.core
 
 from bnn.cli import terminal
 
@@ -26,8 +27,20 @@ def examples(*lines: str) -> str:
     return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])
 
 
+class _Verbs(typer.core.TyperGroup):
+    """Lists the verbs in the order in which they are needed; typer puts groups last."""
+
+    order = ("demo", "train", "eval", "summary", "recipes", "models")
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names of the verbs, those unknown here at the end."""
+        rank = {name: index for index, name in enumerate(self.order)}
+        return sorted(super().list_commands(ctx), key=lambda name: rank.get(name, len(rank)))
+
+
 app = typer.Typer(
     name="bnn",
+    cls=_Verbs,
     epilog=examples(
         "bnn demo                        # two minutes: float against binary on digits",
         "bnn train --recipe two-step     # train a binary resnet8 on digits",
@@ -36,7 +49,7 @@ app = typer.Typer(
     ),
     add_completion=False,
     rich_markup_mode=None,  # plain help is denser and reads the same in a pipe
-    no_args_is_help=True,
+    invoke_without_command=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -68,3 +81,6 @@ def bnn(
     """
     if isinstance(context.obj, Session):
         context.obj.debug = debug
+    if context.invoked_subcommand is None:
+        terminal.result(context.get_help())
+        raise typer.Exit(2)

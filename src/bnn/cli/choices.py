@@ -1,10 +1,19 @@
-"""Names given on the command line, checked before anything heavy is loaded or written."""
+"""Names and values of the command line, checked before anything is loaded, made or written."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import typer
+
+from bnn.errors import BnnError
 from bnn.registry import did_you_mean
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
@@ -16,3 +25,69 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     """
     names = sorted(known)
     return f"no {kind} named {name!r}.{did_you_mean(name, names)} Known: {', '.join(names)}."
+
+
+def check_model(name: str) -> None:
+    """Refuse a model that is not registered."""
+    from bnn.models import MODELS
+
+    if name not in MODELS:
+        raise typer.BadParameter(unknown("model", name, MODELS), param_hint="--model")
+
+
+def check_data(name: str) -> None:
+    """Refuse a data set that is not registered."""
+    from bnn.training import DATASETS
+
+    if name not in DATASETS:
+        raise typer.BadParameter(unknown("data set", name, DATASETS), param_hint="--data")
+
+
+def check_recipe(name: str) -> None:
+    """Refuse what is neither a packaged recipe nor a file. Reading the file comes later."""
+    from bnn.executor import packaged_recipes
+
+    packaged = packaged_recipes()
+    if name not in packaged and not Path(name).is_file():
+        raise typer.BadParameter(
+            f"{unknown('recipe', name, packaged)} Or give a YAML file.", param_hint="--recipe"
+        )
+
+
+def parse_model_args(pairs: Iterable[str]) -> dict[str, Any]:
+    """Return the mapping that ``KEY=VALUE`` words say; values are JSON, else text.
+
+    Example:
+        >>> parse_model_args(["width=32", "stem_type=cifar", "zero_init_residual=true"])
+        {'width': 32, 'stem_type': 'cifar', 'zero_init_residual': True}
+    """
+    values: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not key or not equals:
+            raise typer.BadParameter(
+                f"{pair!r} is not KEY=VALUE, for example width=32.", param_hint="--model-arg"
+            )
+        try:
+            values[key] = json.loads(text)
+        except ValueError:
+            values[key] = text
+    return values
+
+
+def make_model(name: str, arguments: dict[str, Any]) -> nn.Module:
+    """Return a new network, refusing arguments that it cannot be made with."""
+    from bnn.models import create
+
+    try:
+        return create(name, **arguments)
+    except BnnError:
+        raise
+    # Values come from the command line and reach torch's constructors, which check little:
+    # whatever they raise, the values are the cause.
+    except Exception as error:
+        given = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise typer.BadParameter(
+            f"{name} cannot be made with {given}: {reason}", param_hint="--model-arg"
+        ) from error

@@ -24,7 +24,10 @@ def models(
     ] = "*",
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """List the networks, with their usual input (channels x height x width)."""
+    """List the networks and the images that they expect.
+
+    Images are channels x height x width.
+    """
     from bnn.models import MODELS
     from bnn.models import list as list_models
 

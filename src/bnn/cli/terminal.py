@@ -30,8 +30,17 @@ def result_json(value: object) -> None:
 def result_rich(*renderables: RenderableType) -> None:
     """Write tables and styled text to stdout, as wide as the terminal (80 where there is none)."""
     console = _console(stderr=False)
-    for renderable in renderables:
-        console.print(renderable)
+    with console.capture() as captured:
+        for renderable in renderables:
+            console.print(renderable)
+    # rich fills each line with spaces up to the table's width.
+    result("\n".join(line.rstrip() for line in captured.get().rstrip("\n").split("\n")))
+
+
+def result_fields(fields: Mapping[str, object]) -> None:
+    """Write aligned ``name  value`` lines to stdout; no value is wrapped, paths stay whole."""
+    width = max(map(len, fields))
+    result("\n".join(f"{name:<{width}}  {value}" for name, value in fields.items()))
 
 
 def talk(text: str) -> None:
