@@ -197,6 +197,29 @@ def test_damaged_files_of_a_run(tiny):
         fit(config, resume=True, progress=False)
 
 
+@pytest.mark.parametrize("change", [{"history": []}, {"history": [{}]}, {"epoch": 0}, {"step": 1}])
+def test_a_checkpoint_of_another_moment_is_not_resumed(tiny, change):
+    from bnn.training.checkpoint import write_checkpoint
+
+    config = tiny()
+    fit(config, progress=False)
+    last = Path(config.out, "last.ckpt")
+    write_checkpoint({**read_checkpoint(last), **change}, last)
+    with pytest.raises(CheckpointError, match="does not fit the run"):
+        fit(config, resume=True, progress=False)
+
+
+def test_a_full_disk_is_one_line(tiny, monkeypatch):
+    from bnn.training import folder
+
+    def full(*_args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(folder, "write_checkpoint", full)
+    with pytest.raises(CheckpointError, match="No space left on device"):
+        fit(tiny(), progress=False)
+
+
 @pytest.mark.parametrize(
     ("settings", "error", "match"),
     [

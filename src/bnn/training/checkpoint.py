@@ -119,7 +119,7 @@ def build_model(
                 f"model_args has {name}={asked!r}, but the data set {config.data} has {value}. "
                 f"Leave {name} out."
             )
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(config.seed, "weights"))
         return models.create(config.model, **{**config.model_args, **given})
 
@@ -134,7 +134,7 @@ def convert_to_step(
     if recipe is None:
         return model
     chef = BinaryChef(recipe)
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         for index in range(start, step + 1):
             torch.manual_seed(derive_seed(seed, "convert", index))
             model = chef.run_step(model, index)

@@ -114,11 +114,21 @@ class RunFolder:
         return content
 
     def save(self, content: Mapping[str, Any], *, final: bool = False) -> None:
-        """Replace the checkpoint, then the history that is in it."""
+        """Replace the checkpoint, then the history that is in it.
+
+        Raises:
+            CheckpointError: If the disk does not take it; the files before it stay.
+        """
+        path = self.final if final else self.last
         if final:
             content = {key: value for key, value in content.items() if key != "training"}
-        write_checkpoint(content, self.final if final else self.last)
-        write_text(_as_csv(content["history"]), self.history)
+        try:
+            write_checkpoint(content, path)
+            write_text(_as_csv(content["history"]), self.history)
+        except OSError as error:
+            raise CheckpointError(
+                f"{path}: cannot be written ({error.strerror or error})."
+            ) from error
 
 
 def _as_csv(history: Iterable[Mapping[str, Any]]) -> str:

@@ -20,7 +20,7 @@ from bnn.training.checkpoint import FORMAT, VERSION, build_model, convert_to_ste
 from bnn.training.config import TrainConfig
 from bnn.training.data import DATASETS, DataSplits
 from bnn.training.data.module import TrainingData
-from bnn.training.folder import RunFolder
+from bnn.training.folder import HISTORY_COLUMNS, RunFolder
 from bnn.training.module import Classifier
 from bnn.training.plan import StepPlan
 from bnn.training.quiet import quiet_lightning
@@ -75,7 +75,9 @@ class Session:
             self._convert(content["step"])
             self.model.load_state_dict(content["model"])
             self.epoch = content["epoch"]
-            self.history = [dict(row) for row in content["history"]]
+            self.history = [_checked_row(row) for row in content["history"]]
+            if len(self.history) != self.plans[self.step].before + self.epoch:
+                raise ValueError("the history does not have a line for each epoch")
             self._resumed = content["training"] if self.epoch else None
         except (RuntimeError, TypeError, ValueError, AttributeError) as error:
             raise CheckpointError(
@@ -198,6 +200,12 @@ class Session:
                 "scheduler": scheduler.state_dict(),
             }
         self.folder.save({**self.content(), "training": training})
+
+
+def _checked_row(row: Any) -> Row:
+    if not isinstance(row, dict) or set(row) != set(HISTORY_COLUMNS):
+        raise ValueError("the history has a line of another form")
+    return row
 
 
 @contextlib.contextmanager
