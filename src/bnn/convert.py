@@ -49,6 +49,22 @@ class ConversionReport:
         return "\n".join(lines)
 
 
+@contextlib.contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Keep the collector from walking again and again over objects that all stay.
+
+    Measured on 10,000 convolutions: it takes half of the time.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+@_no_garbage_collection()
 def prepare_binary_model(
     model: nn.Module,
     bconfig: BConfig,
@@ -127,6 +143,7 @@ def get_modules_to_binarize(
     return plan.assign(bconfig, custom_config_layers_name, ignore_layers_name)
 
 
+@_no_garbage_collection()
 def swap_modules_by_name(
     model: nn.Module,
     modules_to_binarize: Mapping[str, BConfig],
@@ -154,6 +171,7 @@ def swap_modules_by_name(
     return plan.apply(names)
 
 
+@_no_garbage_collection()
 def convert(model: nn.Module, modules_mapping: ModulesMapping | None = None) -> nn.Module:
     """Convert in place every layer on which the caller has set an attribute ``bconfig``.
 
@@ -252,11 +270,10 @@ class _Plan:
         """Convert the layers in place and attach the report."""
         # All are built before the first is swapped: an error leaves the model as it was.
         converted = {}
-        with _no_garbage_collection():
-            built = [(name, self._build(name, config)) for name, config in configs.items()]
-            for name, layer in built:
-                converted[name] = type(layer).__name__
-                _become(self.layers[name][0], layer)
+        built = [(name, self._build(name, config)) for name, config in configs.items()]
+        for name, layer in built:
+            converted[name] = type(layer).__name__
+            _become(self.layers[name][0], layer)
         _call_every_layer(self.model)
         self._warn(converted)
         report = ConversionReport(converted, dict(self.ignored), dict(self.skipped))
@@ -274,9 +291,9 @@ class _Plan:
         if self.skipped:
             shown = "; ".join(f"{name!r}: {why}" for name, why in list(self.skipped.items())[:3])
             more = f"; and {len(self.skipped) - 3} more" if len(self.skipped) > 3 else ""
-            warnings.warn(f"layers left as they are: {shown}{more}", stacklevel=4)
+            warnings.warn(f"layers left as they are: {shown}{more}", stacklevel=5)
         elif not converted:
-            warnings.warn("no layer was converted", stacklevel=4)
+            warnings.warn("no layer was converted", stacklevel=5)
 
 
 def _become(module: nn.Module, layer: BinaryLayer) -> None:
@@ -287,21 +304,6 @@ def _become(module: nn.Module, layer: BinaryLayer) -> None:
     """
     module.__class__ = layer.__class__
     module.__dict__ = layer.__dict__
-
-
-@contextlib.contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    """Keep the collector from walking again and again over objects that all stay.
-
-    Measured on 10,000 convolutions: it takes half of the conversion's time.
-    """
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 def _closest(
