@@ -1,0 +1,217 @@
+"""MkDocs hook: tables, lists and pages of reference that follow from the registries.
+
+A page holds a placeholder, ``<!-- table: binarizers -->``; ``_FILL`` below says what takes its place.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+_DECISIONS = Path(__file__).parent / "decisions"
+_PLACEHOLDER = re.compile(
+    r"^<!-- (?P<kind>table|plots|reference): (?P<name>[\w-]+) -->$", re.MULTILINE
+)
+
+
+def on_config(config: Any, **_: object) -> Any:
+    """List the decisions, of which anybody may add one."""
+    pages = sorted(path.name for path in _DECISIONS.glob("[0-9]*.md"))
+    for entry in config["nav"]:
+        if "Decisions" in entry:
+            numbered = [f"decisions/{page}" for page in pages]
+            entry["Decisions"] = [{"Index": "decisions/index.md"}, *numbered]
+    return config
+
+
+def on_page_markdown(markdown: str, **_: object) -> str:
+    """Fill in the placeholders of a page."""
+    return _PLACEHOLDER.sub(lambda match: _FILL[match["kind"], match["name"]](), markdown)
+
+
+def first_line(thing: object) -> str:
+    """Return the first line of a docstring, fit for a cell of a table."""
+    text = (inspect.getdoc(thing) or "").splitlines()
+    return _cell(text[0] if text else "")
+
+
+def _cell(text: str) -> str:
+    text = re.sub(r":math:`([^`]*)`", r"$\1$", text)
+    text = re.sub(r":\w+:`([^`]*)`", r"`\1`", text).replace("``", "`")
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [head, ("---",) * len(head), *rows]
+    return "\n".join("| " + " | ".join(row) + " |" for row in lines)
+
+
+def _linked(paper: str) -> str:
+    return f"[{paper.removeprefix('https://')}]({paper})" if paper else ""
+
+
+def _binarizers() -> str:
+    from bnn.ops import binarizers
+
+    takes = {"value": "one tensor", "output": "(layer output, layer input)"}
+    return _table(
+        ("Name", "Takes", "What it does"),
+        ((f"`{n}`", takes[binarizers[n].stage], first_line(binarizers[n])) for n in binarizers),
+    )
+
+
+def _layers() -> str:
+    from bnn.layers import BINARY_LAYERS
+
+    return _table(
+        ("Float layer", "Binary layer"),
+        (
+            (f"`torch.nn.{old.__name__}`", f"`bnn.layers.{new.__name__}`")
+            for old, new in BINARY_LAYERS.items()
+        ),
+    )
+
+
+def _models() -> str:
+    from bnn.models import MODELS
+
+    rows = ((name, MODELS[name]) for name in MODELS)
+    return _table(
+        ("Name", "Input", "Classes", "What it is", "Paper"),
+        (
+            (
+                f"`{name}`",
+                "x".join(map(str, m.input_shape)),
+                str(m.num_classes),
+                _cell(m.summary),
+                _linked(m.paper),
+            )
+            for name, m in rows
+        ),
+    )
+
+
+def _model_parts() -> str:
+    from bnn.models.registry import ACTIVATIONS, BLOCKS, GENOTYPES, NORM_LAYERS
+    from bnn.models.stems import STEMS
+
+    tables = {
+        "block_type": BLOCKS,
+        "activation, stem_activation": ACTIVATIONS,
+        "norm_layer": NORM_LAYERS,
+        "stem_type": sorted(STEMS),
+        "genotype": GENOTYPES,
+    }
+    return _table(
+        ("Argument", "Names"),
+        ((f"`{key}`", ", ".join(f"`{n}`" for n in names)) for key, names in tables.items()),
+    )
+
+
+def _recipes() -> str:
+    from bnn.executor import load_recipe, packaged_recipes
+
+    recipes = [load_recipe(name) for name in packaged_recipes()]
+    return _table(
+        ("Name", "Steps", "What it does", "Paper"),
+        (
+            (f"`{r.name}`", str(len(r.steps)), _cell(r.description), _linked(r.reference))
+            for r in recipes
+        ),
+    )
+
+
+def _data_sets() -> str:
+    from bnn.training import DATASETS
+
+    rows = ((name, DATASETS[name]) for name in DATASETS)
+    return _table(
+        ("Name", "What it is", "`--data-dir`", "Epochs", "Batch", "Learning rate"),
+        (
+            (
+                f"`{name}`",
+                _cell(d.summary).replace("<", "&lt;"),
+                "needed" if d.needs_dir else "no",
+                str(d.epochs),
+                str(d.batch_size),
+                f"{d.learning_rate:g}",
+            )
+            for name, d in rows
+        ),
+    )
+
+
+def value_binarizers() -> list[str]:
+    """Return the names of the binarizers that take one tensor: those that can be plotted."""
+    from bnn.ops import binarizers
+
+    return [name for name in binarizers if binarizers[name].stage == "value"]
+
+
+def _plots() -> str:
+    from bnn.ops import binarizers
+
+    return "\n\n".join(
+        f"### {name}\n\n{first_line(binarizers[name])}\n\n"
+        f"![Forward and gradient of {name}](../assets/binarizers/{name}.svg)"
+        for name in value_binarizers()
+    )
+
+
+def _decisions() -> str:
+    pages = sorted(_DECISIONS.glob("[0-9]*.md"))
+    titles = (page.read_text(encoding="utf-8").splitlines()[0].lstrip("# ") for page in pages)
+    return "\n".join(f"- [{title}]({page.name})" for title, page in zip(titles, pages, strict=True))
+
+
+def _documented(names: Iterable[str]) -> str:
+    return "\n\n".join(f"::: {name}" for name in names)
+
+
+def _binarizer_reference() -> str:
+    from bnn import ops
+
+    return _documented(
+        f"bnn.ops.{name}" if hasattr(ops, name) else f"{cls.__module__}.{name}"
+        for name, cls in ((name, ops.binarizers[name]) for name in ops.binarizers)
+    )
+
+
+def _layer_reference() -> str:
+    from bnn.layers import BINARY_LAYERS
+
+    return _documented(f"bnn.layers.{cls.__name__}" for cls in BINARY_LAYERS.values())
+
+
+def _verbs() -> str:
+    import typer
+
+    from bnn.cli import app
+
+    group: Any = typer.main.get_command(app)
+    context = group.make_context("bnn", ["-"], resilient_parsing=True)
+    parts = []
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        inner = command.context_class(command, info_name=name, parent=context, terminal_width=80)
+        text = f"## bnn {name}\n\n```text\n{command.get_help(inner).strip()}\n```"
+        parts.append(text)
+    return "\n\n".join(parts)
+
+
+_FILL = {
+    ("reference", "binarizers"): _binarizer_reference,
+    ("reference", "layers"): _layer_reference,
+    ("reference", "verbs"): _verbs,
+    ("table", "decisions"): _decisions,
+    ("table", "binarizers"): _binarizers,
+    ("table", "layers"): _layers,
+    ("table", "models"): _models,
+    ("table", "model-parts"): _model_parts,
+    ("table", "recipes"): _recipes,
+    ("table", "data-sets"): _data_sets,
+    ("plots", "binarizers"): _plots,
+}
