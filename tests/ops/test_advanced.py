@@ -10,7 +10,20 @@ from torch import nn
 from bnn.errors import UnknownNameError
 from bnn.ops import AdvancedInputBinarizer
 
-POINTS = [-1.0, -0.2, -1e-7, -0.0, 0.0, 1e-7, 0.2, math.nextafter(1, 0), 1.0, math.nextafter(1, 2)]
+POINTS = [
+    math.nextafter(-1, -2),
+    -1.0,
+    math.nextafter(-1, 0),
+    -0.2,
+    -1e-7,
+    -0.0,
+    0.0,
+    1e-7,
+    0.2,
+    math.nextafter(1, 0),
+    1.0,
+    math.nextafter(1, 2),
+]
 
 
 @pytest.mark.parametrize("t", [1, 5, 0.5])

@@ -150,6 +150,21 @@ def test_input_scale_k_in_one_and_three_dimensions(conv, spatial):
     torch.testing.assert_close(corner, torch.tensor((2 / 3) ** len(spatial)))
 
 
+@pytest.mark.parametrize("groups", [1, 2])
+def test_input_scale_has_the_gradient_of_its_product(groups):
+    layer = nn.Conv2d(2, 4, 3, stride=2, padding=1, groups=groups).double()
+    scale = XNORScaleBinarizer(layer)
+    out = torch.randn(1, 4, 3, 3, dtype=torch.double, requires_grad=True)
+    x = torch.randn(1, 2, 5, 5, dtype=torch.double, requires_grad=True)
+    assert torch.autograd.gradcheck(scale, (out, x))
+
+
+def test_input_scale_passes_no_gradient_at_zero():
+    x = torch.tensor([[0.0, -0.0, 2.0]], requires_grad=True)
+    XNORScaleBinarizer(nn.Linear(3, 1))(torch.ones(1, 1), x).backward()
+    assert x.grad.tolist() == [[0, 0, pytest.approx(1 / 3)]]
+
+
 def test_input_scale_k_of_a_linear_layer():
     layer = nn.Linear(3, 2)
     x = torch.tensor([[[1.0, -2.0, 3.0]]])
