@@ -1,6 +1,6 @@
 """MkDocs hook: tables, lists and pages of reference that follow from the registries.
 
-A page holds a placeholder, ``<!-- table: binarizers -->``; ``_FILL`` below says what takes its place.
+A page holds a placeholder, ``<!-- table: binarizers -->``; ``_FILL`` says what takes its place.
 """
 
 from __future__ import annotations
@@ -39,9 +39,14 @@ def first_line(thing: object) -> str:
 
 
 def _cell(text: str) -> str:
-    text = re.sub(r":math:`([^`]*)`", r"$\1$", text)
+    text = re.sub(r":math:`([^`]*)`", _cell_formula, text)
     text = re.sub(r":\w+:`([^`]*)`", r"`\1`", text).replace("``", "`")
     return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _cell_formula(match: re.Match[str]) -> str:
+    # A bar would end the cell, and TeX reads an escaped one as a norm.
+    return "$" + match[1].replace("|", r"\vert ") + "$"
 
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

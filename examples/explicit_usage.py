@@ -11,8 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from bnn import BConfig, conversion_report, prepare_binary_model
-from bnn.inspect import count_ops
+from bnn import BConfig, conversion_report, count_ops, prepare_binary_model
 from bnn.models import PreBasicBlock, resnet18
 from bnn.ops import BasicInputBinarizer, BasicScaleBinarizer, XNORWeightBinarizer
 from bnn.training import load_data

@@ -21,7 +21,7 @@ def test_example_runs(example, tmp_path):
     done = subprocess.run(
         [sys.executable, str(example), "--smoke"],
         cwd=tmp_path,  # an example may not depend on where it is started
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "TMPDIR": str(tmp_path)},
         capture_output=True,
         text=True,
         timeout=60,
