@@ -8,9 +8,9 @@ python examples/imagenet.py --smoke     # generated images, CPU
 
 The folder holds train/<class>/*.JPEG and val/<class>/*.JPEG. It is read by torchvision:
 pip install 'bnn-torch[vision]'. The network is ResNet-18 with PreBasicBlock, PReLU and the dabnn
-stem; step 0 makes the activations binary, step 1 the weights too. The settings are those of the
-two-step schedule (Adam, 5e-4 falling linearly, 256 images in all); this script has not been run to
-its end by us, so no accuracy is claimed for it.
+stem; imagenet-two-step.yaml makes the activations binary, then the weights too. The settings are
+those of the two-step schedule (Adam, 5e-4 falling linearly, 256 images in all). We have not run
+this script to its end, so no accuracy is claimed for it.
 """
 
 import argparse
@@ -23,6 +23,7 @@ from torch.utils.data import TensorDataset
 
 from bnn.training import DATASETS, DataEntry, DataSplits, TrainConfig, fit
 
+RECIPE = Path(__file__).with_name("imagenet-two-step.yaml")
 MODEL_ARGS = {"block_type": "PreBasicBlock", "activation": "PReLU", "stem_type": "dabnn"}
 
 
@@ -100,7 +101,7 @@ def main() -> None:
     """Read the arguments, train, report."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data-dir", help="the folder that holds train/ and val/")
-    parser.add_argument("--recipe", default="two-step", help="a packaged name or a YAML file")
+    parser.add_argument("--recipe", default=str(RECIPE), help="a packaged name or a YAML file")
     parser.add_argument("--epochs", type=int, default=256, help="of each step")
     parser.add_argument("--lr", type=float, default=5e-4)
     parser.add_argument("--batch-size", type=int, help="for each device; 256 in all if not given")
