@@ -42,7 +42,7 @@ app = typer.Typer(
     name="bnn",
     cls=_Verbs,
     epilog=examples(
-        "bnn demo                        # two minutes: float against binary on digits",
+        "bnn demo                        # float against binary, in two minutes",
         "bnn train --recipe two-step     # train a binary resnet8 on digits",
         "bnn summary resnet18            # layers, parameters, operations, memory",
         "bnn train --help                # every verb explains itself so",

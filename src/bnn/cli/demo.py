@@ -22,7 +22,11 @@ if TYPE_CHECKING:
     from bnn.inspect import OpsCount
     from bnn.training import FitResult
 
-_MODEL, _DATA, _RECIPE = "resnet8", "digits", "xnor-net"
+_MODEL, _DATA, _RECIPE = "resnet8", "digits", "two-step"
+
+# The recipe's own 5e-4 is meant for ImageNet's many steps; in a minute on digits it does not get
+# far (87 % of the held-out images right, against 98.6 % with this one; measured, seed 0).
+_LEARNING_RATE = 5e-3
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,12 @@ def demo(
         ),
     ] = Path("runs/demo"),
     epochs: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Epochs of each of the two networks.")
+        int,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Epochs of each of the two networks, shared among a recipe's steps.",
+        ),
     ] = 40,
     seed: Annotated[
         int, typer.Option(metavar="N", min=0, help="Of start weights, order of the images.")
@@ -142,12 +151,20 @@ def _train(recipe: str | None, folder: Path, epochs: int, seed: int, quiet: bool
     if not quiet:
         how = f"binary by the recipe {recipe}" if recipe else "float"
         terminal.talk(f"training {_MODEL} on {_DATA}, {how}: {epochs} epochs")
+    from bnn.executor import load_recipe
     from bnn.inspect import count_ops
     from bnn.training import TrainConfig, fit, load_checkpoint
 
     start = time.perf_counter()
+    steps = len(load_recipe(recipe).steps) if recipe else 1
     config = TrainConfig(
-        model=_MODEL, data=_DATA, recipe=recipe, epochs=epochs, seed=seed, out=str(folder)
+        model=_MODEL,
+        data=_DATA,
+        recipe=recipe,
+        epochs=max(1, epochs // steps),  # of each step
+        learning_rate=_LEARNING_RATE,
+        seed=seed,
+        out=str(folder),
     )
     run = fit(config, progress=not quiet)
     seconds = time.perf_counter() - start
@@ -179,12 +196,11 @@ def _report(full: _Trained, binary: _Trained, curves: Path) -> None:
             "  training curves": curves,
         }
     )
-    terminal.result("\nTry next\n")
+    terminal.result(f"\nTry next\n\n  bnn eval {checkpoint}")
     terminal.result_fields(
         {
-            f"  bnn eval {checkpoint}": "# measure it again",
             "  bnn recipes": "# other ways to make it binary",
-            "  bnn train --recipe two-step --lr 5e-3": "# one of them",
+            "  bnn train --recipe xnor-net": "# one of them",
             f"  bnn summary resnet18 --recipe {_RECIPE}": "# what it saves on a larger one",
         }
     )

@@ -159,7 +159,8 @@ def train(
     arguments = parse_model_args(model_arg or ())
     if arguments:
         make_model(model, arguments)  # before anything is written
-    folder = out or f"runs/{'-'.join([model, data, Path(wanted_recipe or 'float').stem])}"
+    name = "-".join([model, data, Path(wanted_recipe or "float").stem])
+    folder = f"runs/{name}" if out is None else out
     config = TrainConfig(
         model=model,
         model_args=arguments,
