@@ -8,7 +8,7 @@ python examples/imagenet.py --smoke     # generated images, CPU
 
 The folder holds train/<class>/*.JPEG and val/<class>/*.JPEG. It is read by torchvision:
 pip install 'bnn-torch[vision]'. The network is ResNet-18 with PreBasicBlock, PReLU and the dabnn
-stem; imagenet-two-step.yaml makes the activations binary, then the weights too. The settings are
+stem; the recipe two-step makes the activations binary, then the weights too. The settings are
 those of the two-step schedule (Adam, 5e-4 falling linearly, 256 images in all). We have not run
 this script to its end, so no accuracy is claimed for it.
 """
@@ -23,7 +23,6 @@ from torch.utils.data import TensorDataset
 
 from bnn.training import DATASETS, DataEntry, DataSplits, TrainConfig, fit
 
-RECIPE = Path(__file__).with_name("imagenet-two-step.yaml")
 MODEL_ARGS = {"block_type": "PreBasicBlock", "activation": "PReLU", "stem_type": "dabnn"}
 
 
@@ -101,7 +100,7 @@ def main() -> None:
     """Read the arguments, train, report."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data-dir", help="the folder that holds train/ and val/")
-    parser.add_argument("--recipe", default=str(RECIPE), help="a packaged name or a YAML file")
+    parser.add_argument("--recipe", default="two-step", help="a packaged name or a YAML file")
     parser.add_argument("--epochs", type=int, default=256, help="of each step")
     parser.add_argument("--lr", type=float, default=5e-4)
     parser.add_argument("--batch-size", type=int, help="for each device; 256 in all if not given")

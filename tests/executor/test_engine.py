@@ -8,10 +8,11 @@ from torch import nn
 
 import bnn.engine
 import bnn.executor.engine
-from bnn import BinaryChef, BnnError
+from bnn import BinaryChef, BnnError, conversion_report
 from bnn.errors import RecipeError
 from bnn.executor import packaged_recipes
 from bnn.layers import BinaryLayer
+from bnn.models import PreBasicBlock, resnet18
 from bnn.ops import BasicInputBinarizer, XNORWeightBinarizer
 
 
@@ -70,6 +71,23 @@ def test_a_failed_step_is_not_counted_and_named():
     with pytest.raises(RecipeError, match="recipe: s: ignore_layers_name has 'nope'"):
         chef.next(small())
     assert chef.current_step == 0
+
+
+def test_names_that_need_not_be_there():
+    keep = {"ignore_if_present": ["nope", "1", "$nope$", "_last_"]}
+    model = BinaryChef({"s": keep}).next(small())
+    assert set(conversion_report(model).ignored) == {"1", "3"}
+
+
+def test_packaged_recipes_leave_stem_and_shortcuts_float():
+    for name in packaged_recipes():
+        model = resnet18(block_type=PreBasicBlock, stem_type="dabnn", width=8)
+        chef = BinaryChef(name)
+        for _ in range(len(chef)):
+            chef.next(model)
+        converted = conversion_report(model).converted
+        assert len(converted) == 16
+        assert all(layer.startswith("layer") for layer in converted)
 
 
 def test_learnt_scales_survive_the_next_step():

@@ -94,6 +94,7 @@ WRONG = {
     "so it cannot be a pre_activation",
     "step0: {post_activation: {name: XNORWeightBinarizer}}": "takes one tensor, so it cannot",
     "step0: {ignore_layer_names: _first_}": "ignore_layer_names: must be a list of names, got '_fi",
+    "step0: {ignore_if_present: 3}": "step0.ignore_if_present: must be a list of names, got 3",
     "step0: {ignore_layer_names: [1]}": "ignore_layer_names: must be a list of names",
     "step0: {ignore_layer_names: ['$($']}": r"'\$\(\$' is no regular expression: missing",
     "step0: {epochs: 0}": "step0.epochs: must be a number >= 1, got 0",

@@ -50,7 +50,7 @@ def layer(count, name):
 def test_resnet18_of_the_literature_exactly():
     """The row "resnet18 PreBasic+PReLU+dabnn stem" of the reference."""
     model = resnet18(block_type=PreBasicBlock, activation=nn.PReLU, stem_type="dabnn")
-    stem = ["_first_", "$branches$", "conv2"]
+    stem = ["_first_", "$^stem_$"]
     prepare_binary_model(model, BINARY, ignore_layers_name=[*stem, "$downsample$", "_last_"])
     count = count_ops(model, torch.randn(1, 3, 224, 224))
     assert (count.params, count.binary_params) == (11_693_288, 10_985_472)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -9,9 +10,10 @@ from typing import Any
 
 from torch import nn
 
-from bnn.convert import prepare_binary_model
-from bnn.errors import BnnError, RecipeError
-from bnn.executor.recipe import Catalog, Recipe, load_recipe
+from bnn.convert import get_modules_to_binarize, prepare_binary_model
+from bnn.errors import BnnError, LayerNotFoundError, RecipeError
+from bnn.executor.recipe import Catalog, Recipe, RecipeStep, load_recipe
+from bnn.select import select_layers
 
 logger = logging.getLogger(__name__)
 
@@ -78,8 +80,11 @@ class BinaryChef:
             "%s: running %s (%d of %d)", self.recipe.name, current.name, step + 1, len(self)
         )
         try:
+            present = _present(model, current)
             return prepare_binary_model(
-                model, current.bconfig, ignore_layers_name=current.ignore_layer_names
+                model,
+                current.bconfig,
+                ignore_layers_name=(*current.ignore_layer_names, *present),
             )
         except BnnError as error:
             raise RecipeError(f"{self.recipe.name}: {current.name}: {error}") from error
@@ -115,3 +120,14 @@ class BinaryChef:
                 "state['recipe'], or start again."
             )
         self.current_step = step
+
+
+def _present(model: nn.Module, step: RecipeStep) -> list[str]:
+    """Return the names and patterns of ``ignore_if_present`` that match a layer."""
+    layers = list(get_modules_to_binarize(model, step.bconfig))
+    present = []
+    for pattern in step.ignore_if_present:
+        with contextlib.suppress(LayerNotFoundError):
+            select_layers(pattern, layers, argument="ignore_if_present")
+            present.append(pattern)
+    return present

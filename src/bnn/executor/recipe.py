@@ -26,7 +26,10 @@ _STAGES = {
     "post_activation": "activation_post_process",
     "weight": "weight_pre_process",
 }
-_STEP_KEYS = (*_STAGES, "ignore_layer_names", "epochs", "learning_rate", "weight_decay")
+_STEP_KEYS = (
+    *_STAGES,
+    *("ignore_layer_names", "ignore_if_present", "epochs", "learning_rate", "weight_decay"),
+)
 _TEXT_KEYS = ("description", "reference")
 
 
@@ -37,7 +40,9 @@ class RecipeStep:
     Args:
         name: The step's key in the file.
         bconfig: The stages that its layers get.
-        ignore_layer_names: Names and patterns of layers left as they are.
+        ignore_layer_names: Names and patterns of layers left as they are; each must match.
+        ignore_if_present: The same, but one that matches no layer is passed over: for a recipe
+            that is not written for one network, for example ``$downsample$``.
         epochs: Epochs to train, or None.
         learning_rate: Initial learning rate, or None.
         weight_decay: Weight decay, or None.
@@ -46,6 +51,7 @@ class RecipeStep:
     name: str
     bconfig: BConfig
     ignore_layer_names: tuple[str, ...] = ()
+    ignore_if_present: tuple[str, ...] = ()
     epochs: int | None = None
     learning_rate: float | None = None
     weight_decay: float | None = None
@@ -111,8 +117,8 @@ def load_recipe(
         >>> load_recipe({"step0": {"Weight": {"name": "XNORWeightBinarizer"}}})
         Traceback (most recent call last):
         bnn.errors.RecipeError: recipe: step0: unknown key 'Weight'. Did you mean 'weight'? \
-Allowed: pre_activation, post_activation, weight, ignore_layer_names, epochs, learning_rate, \
-weight_decay.
+Allowed: pre_activation, post_activation, weight, ignore_layer_names, ignore_if_present, \
+epochs, learning_rate, weight_decay.
     """
     name, file, content = _read(config)
     reader = _Reader(file, _catalog(user_modules))
@@ -231,7 +237,8 @@ class _Reader:
         return RecipeStep(
             name,
             BConfig(**stages),
-            self.layer_names(content.get("ignore_layer_names"), f"{name}.ignore_layer_names"),
+            ignore_layer_names=self.layer_names(content, name, "ignore_layer_names"),
+            ignore_if_present=self.layer_names(content, name, "ignore_if_present"),
             epochs=self.whole(content, name, "epochs", 1),
             learning_rate=self.number(content, name, "learning_rate", 0),
             weight_decay=self.number(content, name, "weight_decay", 0),
@@ -277,7 +284,8 @@ class _Reader:
                 raise self.error(f"{where}.{name}", f"must be of type {kind}, got {value!r}.")
         return factory
 
-    def layer_names(self, value: Any, where: str) -> tuple[str, ...]:
+    def layer_names(self, content: dict[str, Any], step: str, key: str) -> tuple[str, ...]:
+        value, where = content.get(key), f"{step}.{key}"
         if value is None:
             return ()
         if not isinstance(value, list) or not all(isinstance(name, str) for name in value):

@@ -141,10 +141,12 @@ class DaBNNStem(nn.Sequential):
                 conv1=nn.Conv2d(in_channels, half, 3, stride=2, padding=1, bias=False),
                 bn1=make_norm(norm_layer, half),
                 act1=make_activation(activation, half),
-                branches=_ConvolutionsAndPool(convolutions),
-                conv2=nn.Conv2d(planes, planes, 1, bias=False),
-                bn2=make_norm(norm_layer, planes),
-                act2=make_activation(activation, planes),
+                # Named apart, so that a recipe can name the stem without meaning other networks'
+                # layers: in most of them, `conv2` is one that should become binary.
+                stem_branches=_ConvolutionsAndPool(convolutions),
+                stem_conv=nn.Conv2d(planes, planes, 1, bias=False),
+                stem_bn=make_norm(norm_layer, planes),
+                stem_act=make_activation(activation, planes),
             )
         )
 
