@@ -1,9 +1,11 @@
 """The package as a whole: its names, its imports, its native part."""
 
+import ast
 import importlib
 import pkgutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +19,21 @@ def test_every_public_name_exists_and_is_documented():
         item = getattr(bnn, name)
         if callable(item):
             assert item.__doc__, name
+
+
+def test_lazy_names_are_all_public_names_and_type_checkers_see_the_same():
+    assert {*bnn._HOME, "__version__"} == set(bnn.__all__) <= set(dir(bnn))
+    tree = ast.parse(Path(bnn.__file__).read_text())
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    seen = {alias.name: node.module for node in block.body for alias in node.names}
+    assert seen == bnn._HOME
+    with pytest.raises(AttributeError, match="has no attribute 'prepare'"):
+        bnn.prepare  # noqa: B018
+
+
+def test_help_does_not_wait_for_torch():
+    code = "import sys, bnn.cli; bnn.cli.main(['--help']); assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
 
 
 @pytest.mark.parametrize("module", ["bnn.ops", "bnn.layers", "bnn.models", "bnn.executor"])
@@ -41,6 +58,7 @@ def test_import_loads_nothing_heavy_and_works_without_the_native_part():
     code = (
         "import sys; sys.modules['bnn._native'] = None\n"
         "import bnn, bnn.models\n"
+        "from bnn import *\n"
         f"print([m for m in {LAZY} if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

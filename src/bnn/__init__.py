@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
-from bnn.config import BConfig, Identity
-from bnn.convert import (
-    DEFAULT_MODULE_MAPPING,
-    ConversionReport,
-    conversion_report,
-    get_modules_to_binarize,
-    prepare_binary_model,
-    swap_modules_by_name,
-)
-from bnn.errors import BnnError
-from bnn.executor import BinaryChef
-
 if TYPE_CHECKING:
+    from bnn.config import BConfig, Identity
+    from bnn.convert import (
+        DEFAULT_MODULE_MAPPING,
+        ConversionReport,
+        conversion_report,
+        get_modules_to_binarize,
+        prepare_binary_model,
+        swap_modules_by_name,
+    )
+    from bnn.errors import BnnError
+    from bnn.executor import BinaryChef
     from bnn.inspect import count_ops, summary
+
+# Public name -> the module it comes from, which is imported when the name is first used: the
+# command line answers --help without waiting seconds for torch.
+_HOME = {
+    "BConfig": "bnn.config",
+    "Identity": "bnn.config",
+    "DEFAULT_MODULE_MAPPING": "bnn.convert",
+    "ConversionReport": "bnn.convert",
+    "conversion_report": "bnn.convert",
+    "get_modules_to_binarize": "bnn.convert",
+    "prepare_binary_model": "bnn.convert",
+    "swap_modules_by_name": "bnn.convert",
+    "BnnError": "bnn.errors",
+    "BinaryChef": "bnn.executor",
+    "count_ops": "bnn.inspect",
+    "summary": "bnn.inspect",
+}
 
 __all__ = [
     "DEFAULT_MODULE_MAPPING",
@@ -37,17 +54,15 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # Looked up when asked for, so that `import bnn` stays a small part of `import torch`.
-    if name in ("count_ops", "summary"):
-        import bnn.inspect
-
-        return getattr(bnn.inspect, name)
-    if name == "__version__":
-        from importlib.metadata import version
-
-        return version("bnn-torch")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name in _HOME:
+        value = getattr(importlib.import_module(_HOME[name]), name)
+    elif name == "__version__":
+        value = importlib.import_module("importlib.metadata").version("bnn-torch")
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return sorted({*globals(), *__all__})
