@@ -10,7 +10,13 @@ from torch import nn
 import bnn.ops
 from bnn import BConfig, Identity
 from bnn.errors import ConfigError
-from bnn.ops import BasicInputBinarizer, BasicScaleBinarizer, XNORWeightBinarizer
+from bnn.ops import BasicInputBinarizer, BasicScaleBinarizer, BinarizerBase, XNORWeightBinarizer
+
+
+class Holder(BinarizerBase):
+    def __init__(self, value):
+        super().__init__()
+
 
 CONFIG = BConfig(
     activation_pre_process=BasicInputBinarizer,
@@ -32,6 +38,18 @@ def test_compares_by_what_it_builds():
     assert BConfig(weight_pre_process=center) != BConfig(weight_pre_process=XNORWeightBinarizer)
     assert BConfig() == BConfig(nn.Identity, nn.Identity, nn.Identity)
     assert len({BConfig(), BConfig(), CONFIG}) == 2
+
+
+def test_compares_lists_with_tuples_and_tensors_by_value():
+    assert BasicScaleBinarizer.with_args(shape=[1, 3]) == BasicScaleBinarizer.with_args(
+        shape=(1, 3)
+    )
+    ones, twos = torch.ones(3), torch.full((3,), 2.0)
+    assert Holder.with_args(value=ones) == Holder.with_args(value=ones.clone())
+    assert Holder.with_args(value=ones) != Holder.with_args(value=twos)
+    assert Holder.with_args(value={"a": [ones]}) == Holder.with_args(value={"a": (ones.clone(),)})
+    assert Holder.with_args(value=ones.numpy()) != Holder.with_args(value=twos.numpy())
+    assert Holder.with_args(value=1) != Holder
 
 
 def test_is_frozen():

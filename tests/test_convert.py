@@ -3,6 +3,7 @@
 import copy
 import pickle
 import warnings
+from functools import partial
 
 import pytest
 import torch
@@ -278,7 +279,7 @@ def test_the_callers_arguments_are_not_changed():
         {"ignore_layers_name": "0"},
         {"ignore_layers_name": [0]},
     ],
-    ids=str,
+    ids=range(7),
 )
 def test_an_error_leaves_the_model_as_it_was(kwargs):
     model = small()
@@ -289,7 +290,81 @@ def test_an_error_leaves_the_model_as_it_was(kwargs):
     assert before == after
 
 
+def test_a_forward_replaced_on_the_instance_is_left_alone_loudly():
+    model = small()
+    float_forward = model[2].forward
+    model[2].forward = lambda x: float_forward(x)
+    with pytest.warns(UserWarning, match="'2': this Conv2d had its forward replaced by hand"):
+        prepare_binary_model(model, CONFIG)
+    assert type(model[2]) is nn.Conv2d
+
+
+def test_compiled_models_are_converted_under_their_own_names():
+    model = small()
+    compiled = torch.compile(model, backend="eager")
+    assert prepare_binary_model(compiled, CONFIG, ignore_layers_name=["0"]) is compiled
+    assert isinstance(model[2], Conv2d)
+    assert set(conversion_report(compiled).ignored) == {"0"}
+    assert torch.equal(compiled(X), model(X))
+
+
+def test_conversion_under_inference_mode_gives_a_model_that_trains():
+    model = small()
+    with torch.inference_mode():
+        prepare_binary_model(model, CONFIG)
+    model(X).sum().backward()
+    assert model[2].activation_post_process.alpha.grad is not None
+
+
+def test_a_layer_that_watches_its_attributes_does_not_stop_the_conversion_halfway():
+    class Watched(nn.Linear):
+        def __setattr__(self, name, value):
+            if name == "__class__":
+                raise RuntimeError("not me")
+            super().__setattr__(name, value)
+
+    model = prepare_binary_model(nn.Sequential(nn.Linear(2, 2), Watched(2, 2)), CONFIG)
+    assert all(isinstance(layer, Linear) for layer in model)
+
+
+def test_a_class_that_cannot_be_extended_is_an_error_before_anything_changes():
+    class Final(nn.Linear):
+        def __init_subclass__(cls, *, secret, **kwargs):
+            pass
+
+    model = nn.Sequential(nn.Linear(2, 2), Final(2, 2))
+    with pytest.raises(ConfigError, match="layer '1': a Final cannot become a Linear: .*secret"):
+        prepare_binary_model(model, CONFIG)
+    assert type(model[0]) is nn.Linear
+
+
+class _Shift(nn.Module):
+    def __init__(self, learnt=True):
+        super().__init__()
+        value = torch.zeros(1)
+        if learnt:
+            self.shift = nn.Parameter(value)
+        else:
+            self.register_buffer("shift", value)
+
+    def forward(self, x):
+        return x + self.shift
+
+
+@pytest.mark.parametrize("learnt", [True, False])
+def test_converting_again_copies_between_parameters_and_buffers(learnt):
+    model = nn.Sequential(nn.Linear(2, 2))
+    prepare_binary_model(model, BConfig(partial(_Shift, learnt=learnt)))
+    model[0].activation_pre_process.shift.data.fill_(3)
+    prepare_binary_model(model, BConfig(partial(_Shift, learnt=not learnt)))
+    stage = model[0].activation_pre_process
+    assert stage.shift.item() == 3
+    assert isinstance(stage.shift, nn.Parameter) == (not learnt)
+
+
 def test_wrong_arguments_are_named():
+    with pytest.raises(ConfigError, match="modules_mapping must map float classes"):
+        prepare_binary_model(small(), CONFIG, modules_mapping=[nn.Linear])
     with pytest.raises(ConfigError, match="layer '0': weight_pre_process: .* division by zero"):
         prepare_binary_model(small(), BConfig(weight_pre_process=lambda: 1 / 0))
     with pytest.raises(ConfigError, match="got a list"):

@@ -120,7 +120,8 @@ def prepare_binary_model(
         model = copy.deepcopy(model)
     plan = _Plan(model, _checked_mapping(modules_mapping))
     configs = plan.assign(bconfig, custom_config_layers_name, ignore_layers_name)
-    return plan.apply(configs)
+    plan.apply(configs)
+    return model
 
 
 def get_modules_to_binarize(
@@ -168,7 +169,8 @@ def swap_modules_by_name(
     for name, config in modules_to_binarize.items():
         _checked_config(config, f"modules_to_binarize[{name!r}]")
         names.update(dict.fromkeys(plan.select(name, "modules_to_binarize"), config))
-    return plan.apply(names)
+    plan.apply(names)
+    return model
 
 
 @_no_garbage_collection()
@@ -188,7 +190,8 @@ def convert(model: nn.Module, modules_mapping: ModulesMapping | None = None) -> 
         for name, (layer, _) in plan.layers.items()
         if (config := getattr(layer, "bconfig", None)) is not None
     }
-    return plan.apply(chosen)
+    plan.apply(chosen)
+    return model
 
 
 def conversion_report(model: nn.Module) -> ConversionReport:
@@ -197,7 +200,7 @@ def conversion_report(model: nn.Module) -> ConversionReport:
     Raises:
         ConfigError: If the model was never converted as a whole.
     """
-    report = getattr(model, _REPORT, None)
+    report = getattr(getattr(model, "_orig_mod", model), _REPORT, None)
     if report is None:
         raise ConfigError(
             f"this {type(model).__name__} has no conversion report: it was not returned by "
@@ -210,14 +213,14 @@ class _Plan:
     """The layers of one model that can be converted, and why others cannot."""
 
     def __init__(self, model: nn.Module, mapping: ModulesMapping) -> None:
-        self.model = model
+        self.model = getattr(model, "_orig_mod", model)  # what torch.compile has wrapped
         self.layers: dict[str, tuple[nn.Module, type[BinaryLayer]]] = {}
         self.skipped: dict[str, str] = {}
         self.ignored: dict[str, str] = {}
         self.others: list[str] = []
         self.aliases: dict[str, str] = {}
         first_name: dict[int, str] = {}
-        for name, module in model.named_modules(remove_duplicate=False):
+        for name, module in self.model.named_modules(remove_duplicate=False):
             if id(module) in first_name:  # a tied layer: any of its names means it
                 self.aliases[name] = first_name[id(module)]
                 continue
@@ -266,7 +269,7 @@ class _Plan:
                 self.ignored.setdefault(name, pattern)
         return configs
 
-    def apply(self, configs: Mapping[str, BConfig]) -> nn.Module:
+    def apply(self, configs: Mapping[str, BConfig]) -> None:
         """Convert the layers in place and attach the report."""
         # All are built before the first is swapped: an error leaves the model as it was.
         converted = {}
@@ -278,7 +281,6 @@ class _Plan:
         self._warn(converted)
         report = ConversionReport(converted, dict(self.ignored), dict(self.skipped))
         setattr(self.model, _REPORT, report)
-        return self.model
 
     def _build(self, name: str, config: BConfig) -> BinaryLayer:
         module, target = self.layers[name]
@@ -286,6 +288,11 @@ class _Plan:
             return target.from_module(module, config)
         except ConfigError as error:
             raise ConfigError(f"layer {name!r}: {error}") from error
+        except Exception as error:
+            raise ConfigError(
+                f"layer {name!r}: a {type(module).__name__} cannot become a "
+                f"{target.__name__}: {error}"
+            ) from error
 
     def _warn(self, converted: Mapping[str, str]) -> None:
         if self.skipped:
@@ -302,8 +309,9 @@ def _become(module: nn.Module, layer: BinaryLayer) -> None:
     Whoever holds it (a tie, a plain list, the caller's variable, the model itself) then holds the
     binary layer.
     """
-    module.__class__ = layer.__class__
-    module.__dict__ = layer.__dict__
+    # By object: a __setattr__ of the module's own must not see this, nor stop it halfway.
+    object.__setattr__(module, "__class__", layer.__class__)
+    object.__setattr__(module, "__dict__", layer.__dict__)
 
 
 def _closest(
@@ -320,6 +328,8 @@ def _why_not(module: nn.Module, base: type[nn.Module]) -> str | None:
         return "nn.MultiheadAttention reads its weight without calling it"
     if isinstance(module, nn.modules.lazy.LazyModuleMixin):
         return f"{cls.__name__} has no weight yet; run the model once, then convert"
+    if "forward" in module.__dict__:
+        return f"this {cls.__name__} had its forward replaced by hand, which would go on being used"
     if not isinstance(module, BinaryLayer) and cls.forward is not base.forward:
         return (
             f"{cls.__name__} has a forward of its own, which would be lost; "
@@ -349,6 +359,10 @@ def _checked_config(config: BConfig, where: str) -> BConfig:
 def _checked_mapping(mapping: ModulesMapping | None) -> ModulesMapping:
     if mapping is None:
         return DEFAULT_MODULE_MAPPING
+    if not isinstance(mapping, Mapping):
+        raise ConfigError(
+            f"modules_mapping must map float classes to binary ones, got {mapping!r}."
+        )
     for float_cls, binary_cls in mapping.items():
         if not (isinstance(binary_cls, type) and issubclass(binary_cls, BinaryLayer)):
             raise ConfigError(

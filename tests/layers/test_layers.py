@@ -13,7 +13,13 @@ from torch import nn
 from bnn import BConfig
 from bnn.errors import ConfigError
 from bnn.layers import BINARY_LAYERS, Conv1d, Conv2d, Conv3d, ConvTranspose2d, Linear
-from bnn.ops import BasicInputBinarizer, BasicScaleBinarizer, XNORWeightBinarizer, sign
+from bnn.ops import (
+    BasicInputBinarizer,
+    BasicScaleBinarizer,
+    XNORScaleBinarizer,
+    XNORWeightBinarizer,
+    sign,
+)
 
 SIGNS = BConfig(
     BasicInputBinarizer, weight_pre_process=XNORWeightBinarizer.with_args(compute_alpha=False)
@@ -173,6 +179,8 @@ def test_padding_value_needs_zeros_mode():
         ConfigError, match=r"padding_value=1 needs padding_mode='zeros'.*'circular'"
     ):
         Conv2d(2, 3, 3, padding=1, padding_mode="circular", padding_value=1, bconfig=SIGNS)
+    with pytest.raises(ConfigError, match="needs padding_mode='zeros'"):
+        Conv2d(2, 3, 3, 1, 1, 1, 1, False, "circular", padding_value=1, bconfig=SIGNS)
 
 
 @pytest.mark.parametrize("groups", [1, 2])
@@ -204,6 +212,48 @@ def test_a_sum_of_zero_is_zero_whatever_the_scale(float_cls):
     with torch.no_grad():
         plain.weight.copy_(product)
     torch.testing.assert_close(layer(x), plain(sign(x)), rtol=1e-4, atol=1e-5)
+
+
+def test_a_weight_stage_of_ones_own_is_called_as_a_module():
+    class Hundredfold(XNORWeightBinarizer):
+        def forward(self, weight):
+            return super().forward(weight) * 100
+
+    config = BConfig(weight_pre_process=XNORWeightBinarizer)
+    layer = Linear(4, 2, bconfig=config)
+    own = Linear(4, 2, bconfig=BConfig(weight_pre_process=Hundredfold))
+    own.load_state_dict(layer.state_dict())
+    x = torch.randn(3, 4)
+    torch.testing.assert_close(own(x) - own.bias, 100 * (layer(x) - layer.bias))
+
+
+def test_hooks_of_every_stage_fire():
+    layer, calls = Linear(4, 2, bconfig=FULL), []
+    for stage in ("activation_pre_process", "activation_post_process", "weight_pre_process"):
+        getattr(layer, stage).register_forward_hook(lambda *_, s=stage: calls.append(s))
+    layer(torch.randn(3, 4))
+    assert sorted(calls) == [
+        "activation_post_process",
+        "activation_pre_process",
+        "weight_pre_process",
+    ]
+
+
+def test_padding_value_set_later_is_the_same_as_at_the_start():
+    config = BConfig(BasicInputBinarizer, XNORScaleBinarizer, XNORWeightBinarizer)
+    early = Conv2d(2, 3, 3, padding=1, padding_value=1, bconfig=config)
+    late = Conv2d(2, 3, 3, padding=1, bconfig=config)
+    late.load_state_dict(early.state_dict())
+    late.padding_value = 1
+    x = torch.randn(1, 2, 5, 5)
+    assert torch.equal(late(x), early(x))
+
+
+def test_setting_the_padding_value_keeps_what_was_learnt():
+    layer = Conv2d(2, 3, 3, padding=1, bconfig=FULL)
+    alpha = layer.activation_post_process.alpha
+    layer.padding_value = -1
+    assert layer.activation_post_process.alpha is alpha
 
 
 def test_post_process_gets_output_and_input():

@@ -240,7 +240,7 @@ class _Reader:
             ignore_layer_names=self.layer_names(content, name, "ignore_layer_names"),
             ignore_if_present=self.layer_names(content, name, "ignore_if_present"),
             epochs=self.whole(content, name, "epochs", 1),
-            learning_rate=self.number(content, name, "learning_rate", 0),
+            learning_rate=self.number(content, name, "learning_rate", 0, above=True),
             weight_decay=self.number(content, name, "weight_decay", 0),
         )
 
@@ -300,7 +300,9 @@ class _Reader:
                     ) from None
         return tuple(value)
 
-    def number(self, content: dict[str, Any], step: str, key: str, minimum: int) -> float | None:
+    def number(
+        self, content: dict[str, Any], step: str, key: str, minimum: int, *, above: bool = False
+    ) -> float | None:
         value = content.get(key)
         if value is None:
             return None
@@ -308,8 +310,9 @@ class _Reader:
         if not isinstance(value, bool):
             with contextlib.suppress(TypeError, ValueError, OverflowError):
                 number = float(value)  # YAML reads 1e-3, without a dot, as text
-        if not minimum <= number < float("inf"):
-            raise self.error(f"{step}.{key}", f"must be a number >= {minimum}, got {value!r}.")
+        if not minimum <= number < float("inf") or (above and number == minimum):
+            bound = f"{'>' if above else '>='} {minimum}"
+            raise self.error(f"{step}.{key}", f"must be a number {bound}, got {value!r}.")
         return number
 
     def whole(self, content: dict[str, Any], step: str, key: str, minimum: int) -> int | None:

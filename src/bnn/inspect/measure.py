@@ -98,8 +98,6 @@ class Recorder:
                 stack.callback(post.remove)
                 if isinstance(module, BinaryLayer):
                     stack.enter_context(_replaced(module, "_compute", self._compute))
-                if module in self._free and hasattr(module, "decompose"):
-                    stack.enter_context(_replaced(module, "decompose", self._decompose))
             # torch's fused transformer kernels read weights past the layers that hold them.
             fused = torch.backends.mha.get_fastpath_enabled()
             stack.callback(torch.backends.mha.set_fastpath_enabled, fused)
@@ -162,14 +160,6 @@ class Recorder:
         one_bit_input = is_binary_input(x, before, layer.activation_pre_process)
         one_bit_weight = is_binary_weight(weight, layer)
         self.tallies[layer].add_binary_layer(x, macs, one_bit_input, one_bit_weight)
-        return out
-
-    def _decompose(self, _: nn.Module, decompose: Callable[[Tensor], Any], weight: Tensor) -> Any:
-        """Stand in for a weight binarizer's ``decompose``, which no hook sees."""
-        start = self._flops.get_total_flops()
-        out = decompose(weight)
-        if self._calls:
-            self._calls[-1].inside += self._flops.get_total_flops() - start
         return out
 
 

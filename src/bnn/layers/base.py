@@ -6,12 +6,13 @@ import copy
 import inspect
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from bnn.config import BConfig, Binarizer
 from bnn.errors import ConfigError
-from bnn.ops.base import BinarizerBase, BinarizerFactory, constructor_parameters
+from bnn.ops.base import BinarizerFactory, WeightBinarizer, constructor_parameters
 
 STAGES = ("activation_pre_process", "activation_post_process", "weight_pre_process")
 
@@ -46,12 +47,15 @@ class BinaryLayer(nn.Module):
         """Run the stages around the float layer's own computation; its shapes are the same."""
         x = self.activation_pre_process(input)
         binarizer = self.weight_pre_process
-        if isinstance(binarizer, BinarizerBase):
-            signs, scale = binarizer.decompose(self.weight)
-            out = self._compute(x, signs, None, *args, **kwargs)
-            out = _affine(out, scale, self.bias, spatial=signs.dim() - 2)
-        else:
+        if isinstance(binarizer, nn.Identity):
             out = self._compute(x, binarizer(self.weight), self.bias, *args, **kwargs)
+            return self.activation_post_process(out, input)  # type: ignore[no-any-return]
+        if isinstance(binarizer, WeightBinarizer) and _gives_factors(type(binarizer)):
+            weight, scale = binarizer(self.weight, factors=True)
+        else:
+            weight, scale = binarizer(self.weight), None
+        out = self._compute(x, weight, None, *args, **kwargs)
+        out = _affine(out, scale, self.bias, spatial=weight.dim() - 2)
         return self.activation_post_process(out, input)  # type: ignore[no-any-return]
 
     def _compute(
@@ -125,6 +129,13 @@ class BinaryLayer(nn.Module):
                 _take_over(module, getattr(previous, stage))
             self._modules[stage] = module
 
+    def _rebuild_stages(self) -> None:
+        """Build the stages again after the layer's geometry has changed; keep what they learnt."""
+        for stage in STAGES:
+            module = _build(getattr(self.bconfig, stage), self, stage)
+            _take_over(module, getattr(self, stage))
+            setattr(self, stage, module)
+
     def __reduce_ex__(self, protocol: Any) -> Any:
         made_of = type(self).__dict__.get("_made_of")
         if made_of is None:
@@ -137,10 +148,20 @@ def _affine(out: Tensor, scale: Tensor | None, bias: Tensor | None, spatial: int
     """Return ``out * scale + bias`` per channel, in ``out``'s dtype, batched or not."""
     shape = (-1,) + (1,) * spatial
     if scale is not None:
-        out = out * scale.to(out.dtype).view(shape)
+        out = out * _as(scale, out).view(shape)
     if bias is not None:
-        out = out + bias.to(out.dtype).view(shape)
+        out = out + _as(bias, out).view(shape)
     return out
+
+
+def _as(tensor: Tensor, other: Tensor) -> Tensor:
+    """Return ``tensor`` in ``other``'s dtype; exported graphs stay clean where it has it."""
+    return tensor if tensor.dtype == other.dtype else tensor.to(other.dtype)
+
+
+def _gives_factors(binarizer: type[WeightBinarizer]) -> bool:
+    """Say whether calling it can give the factors: not if a subclass has a forward of its own."""
+    return binarizer.forward is WeightBinarizer.forward
 
 
 def _new_mixed(binary: type[BinaryLayer], own: type[nn.Module]) -> BinaryLayer:
@@ -191,7 +212,11 @@ def _build(factory: Binarizer, layer: BinaryLayer, stage: str) -> nn.Module:
     """Build one stage, in the layer's training mode, device and dtype."""
     try:
         keyword, positional = _layer_parameter(factory)
-        module = factory(*([layer] if positional else []), **({"module": layer} if keyword else {}))
+        # What inference mode makes can never be trained.
+        with torch.inference_mode(mode=False):
+            module = factory(
+                *([layer] if positional else []), **({"module": layer} if keyword else {})
+            )
     except Exception as error:
         raise ConfigError(
             f"{stage}: {_name(factory)} could not be built for a {type(layer).__name__}: {error}"
@@ -248,6 +273,11 @@ def _take_over(module: nn.Module, previous: nn.Module) -> None:
     fresh = module.state_dict(keep_vars=True)
     for name, old in previous.state_dict(keep_vars=True).items():
         new = fresh.get(name)
-        if isinstance(new, Tensor) and isinstance(old, Tensor) and new.shape == old.shape:
+        if not (isinstance(new, Tensor) and isinstance(old, Tensor) and new.shape == old.shape):
+            continue
+        if isinstance(new, nn.Parameter) and isinstance(old, nn.Parameter):
             path, _, leaf = name.rpartition(".")
             setattr(module.get_submodule(path), leaf, old)
+        else:
+            with torch.no_grad():
+                new.copy_(old)

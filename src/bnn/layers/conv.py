@@ -53,9 +53,10 @@ class BinaryConv(BinaryLayer):
     def __init__(self, *args: Any, bconfig: Any, padding_value: int = 0, **kwargs: Any) -> None:
         # The stages may ask for it, and they are built last; nn.Module keeps plain attributes
         # only after its own __init__, a class attribute serves until then.
-        _check_padding_value(padding_value, kwargs.get("padding_mode", "zeros"))
+        _check_padding_value(padding_value, "zeros")
         self.__dict__["_padding_value"] = int(padding_value)
         super().__init__(*args, bconfig=bconfig, **kwargs)
+        _check_padding_value(padding_value, self.padding_mode)
 
     @property
     def padding_value(self) -> int:
@@ -65,7 +66,9 @@ class BinaryConv(BinaryLayer):
     @padding_value.setter
     def padding_value(self, value: int) -> None:
         _check_padding_value(value, self.padding_mode)
-        self._padding_value = int(value)
+        if value != self._padding_value:
+            self._padding_value = int(value)
+            self._rebuild_stages()  # some depend on it, as XNORScaleBinarizer does
 
     def _compute(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if self._padding_value == 0:

@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
+import torch
 from torch import Tensor, nn
 
 from bnn.errors import ConfigError
@@ -40,7 +41,7 @@ class BinarizerFactory:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, BinarizerFactory):
             return NotImplemented
-        return self.cls is other.cls and self.kwargs == other.kwargs
+        return self.cls is other.cls and _same(self.kwargs, other.kwargs)
 
     def __hash__(self) -> int:
         return hash((self.cls, frozenset(self.kwargs)))
@@ -76,6 +77,20 @@ def check_arguments(cls: type, kwargs: Mapping[str, Any]) -> None:
             )
 
 
+def _same(a: Any, b: Any) -> bool:
+    """Compare arguments by value: tensors too, and a YAML file's list with a tuple."""
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        return a.keys() == b.keys() and all(_same(a[key], b[key]) for key in a)
+    if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
+        return len(a) == len(b) and all(map(_same, a, b))
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        return a is b or (a.dtype == b.dtype and a.device == b.device and torch.equal(a, b))
+    try:
+        return bool(a == b)
+    except (TypeError, ValueError, RuntimeError):  # no single answer, as of numpy arrays
+        return a is b
+
+
 class BinarizerBase(nn.Module):
     """Base of the package's binarizers; deriving from it is optional for your own.
 
@@ -101,33 +116,33 @@ Allowed: derivative_funct, t.
         """
         return BinarizerFactory(cls, kwargs)
 
-    def decompose(self, weight: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Binarize a weight into two factors.
-
-        A binary layer computes with the first and scales its output, per channel, by the second.
-        Sums of +-1 are exact integers in every order of adding, so a sum of 0 is 0 everywhere
-        (training, a compiled graph, a 1-bit kernel), not a rounding error whose sign the next
-        layer would take.
-
-        Returns:
-            The binary weight, of the weight's shape, and a scale of shape ``(O,)``, or None.
-        """
-        return self(weight), None
-
 
 class WeightBinarizer(BinarizerBase):
     """Base of the weight binarizers whose result is signs times one scale per filter.
 
-    A subclass writes :meth:`decompose`; called as a module, it returns the product.
+    A subclass writes :meth:`decompose`. Called as a module, it returns the product; a binary layer
+    asks for the factors, computes with the signs and scales its output. Sums of +-1 are exact
+    integers in every order of adding, so a sum of 0 is 0 everywhere (training, a compiled graph, a
+    1-bit kernel), not a rounding error whose sign the next layer would take.
+
+    Example:
+        >>> from bnn.ops import XNORWeightBinarizer
+        >>> binarizer, weight = XNORWeightBinarizer(), torch.tensor([[0.5, -1.5]])
+        >>> binarizer(weight)
+        tensor([[ 1., -1.]])
+        >>> binarizer(weight, factors=True)
+        (tensor([[ 1., -1.]]), tensor([1.]))
     """
 
     def decompose(self, weight: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return the signs, of the weight's shape, and the scale, of shape ``(O,)``, or None."""
         raise NotImplementedError
 
-    def forward(self, weight: Tensor) -> Tensor:
-        """Return the binarized weight, same shape and dtype."""
+    def forward(self, weight: Tensor, *, factors: bool = False) -> Any:
+        """Return the binarized weight, same shape and dtype, or, if asked, its two factors."""
         signs, scale = self.decompose(weight)
+        if factors:
+            return signs, scale
         return signs if scale is None else self._scaled(signs, scale)
 
     def _scaled(self, signs: Tensor, scale: Tensor) -> Tensor:

@@ -25,7 +25,8 @@ def sign(x: Tensor) -> Tensor:
         >>> sign(torch.tensor([-0.5, -0.0, 0.0, 3.0, float("nan")]))
         tensor([-1.,  1.,  1.,  1.,  1.])
     """
-    return torch.where(x < 0, -1.0, 1.0).to(x.dtype)
+    signs = torch.where(x < 0, -1.0, 1.0)  # in the default dtype
+    return signs if signs.dtype == x.dtype else signs.to(x.dtype)
 
 
 class SignFunction(torch.autograd.Function):
