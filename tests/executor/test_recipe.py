@@ -54,6 +54,8 @@ def test_plain_data_round_trips_through_json(tmp_path):
     recipe = load_recipe(write(tmp_path, GOOD))
     again = load_recipe(json.loads(json.dumps(recipe.as_dict())))
     assert again.steps == recipe.steps
+    assert again.name == "mine"
+    assert again.as_dict() == recipe.as_dict()
 
 
 def test_steps_keep_the_order_of_the_file(tmp_path):
@@ -65,7 +67,7 @@ def test_the_mapping_given_is_not_changed_nor_kept():
     mapping = {"step0": {"ignore_layer_names": ["a"]}}
     recipe = load_recipe(mapping)
     mapping["step0"]["ignore_layer_names"].append("b")
-    assert recipe.as_dict() == {"step0": {"ignore_layer_names": ["a"]}}
+    assert recipe.as_dict() == {"name": "recipe", "step0": {"ignore_layer_names": ["a"]}}
 
 
 @pytest.mark.parametrize("name", packaged_recipes())

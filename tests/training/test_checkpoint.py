@@ -38,6 +38,7 @@ def content(step=1, recipe_name="two-step", **changes):
         "step": step,
         "epoch": 3,
         "history": [],
+        "own_model": False,
         "model": model.state_dict(),
     }
     return {**values, **changes}, model

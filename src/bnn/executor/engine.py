@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch import nn
 
 from bnn.convert import get_modules_to_binarize, prepare_binary_model
 from bnn.errors import BnnError, LayerNotFoundError, RecipeError
-from bnn.executor.recipe import Catalog, Recipe, RecipeStep, load_recipe
+from bnn.executor.recipe import Recipe, RecipeStep, UserModules, load_recipe
 from bnn.select import select_layers
 
 logger = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ class BinaryChef:
     def __init__(
         self,
         config: str | Path | Mapping[str, Any],
-        user_modules: Iterable[type[nn.Module]] | Catalog = (),
+        user_modules: UserModules = (),
     ) -> None:
         self.recipe: Recipe = load_recipe(config, user_modules)
         self.current_step = 0

@@ -20,6 +20,8 @@ from bnn.ops.base import BinarizerBase, BinarizerFactory, binarizers, constructo
 from bnn.registry import did_you_mean
 
 Catalog = Mapping[str, type[nn.Module]]
+UserModules = Iterable[type[nn.Module]] | Catalog
+"""The caller's own classes that a recipe names: some classes, or name -> class."""
 
 _STAGES = {
     "pre_activation": "activation_pre_process",
@@ -30,7 +32,7 @@ _STEP_KEYS = (
     *_STAGES,
     *("ignore_layer_names", "ignore_if_present", "epochs", "learning_rate", "weight_decay"),
 )
-_TEXT_KEYS = ("description", "reference")
+_TEXT_KEYS = ("name", "description", "reference")
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class Recipe:
     """Steps in the order of the file.
 
     Args:
-        name: The file's name without its ending, or ``"recipe"`` for a mapping.
+        name: What the file says, else the file's name without its ending, else ``"recipe"``.
         steps: At least one.
         description: One line, or empty.
         reference: Address of the paper, or empty.
@@ -77,7 +79,7 @@ class Recipe:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the recipe as plain data, fit for JSON or a checkpoint."""
-        return dict(self.source)
+        return {"name": self.name, **self.source}
 
 
 def packaged_recipes() -> dict[str, str]:
@@ -98,7 +100,7 @@ def packaged_recipes() -> dict[str, str]:
 
 def load_recipe(
     config: str | Path | Mapping[str, Any],
-    user_modules: Iterable[type[nn.Module]] | Catalog = (),
+    user_modules: UserModules = (),
 ) -> Recipe:
     """Read and check a whole recipe.
 
@@ -130,7 +132,11 @@ epochs, learning_rate, weight_decay.
     if not steps:
         raise RecipeError(f"{file}: no step. Give at least one, for example step0.")
     return Recipe(
-        name, steps, texts.get("description", ""), texts.get("reference", ""), source=content
+        texts.get("name", name),
+        steps,
+        texts.get("description", ""),
+        texts.get("reference", ""),
+        source=content,
     )
 
 
@@ -162,7 +168,7 @@ def _read(config: str | Path | Mapping[str, Any]) -> tuple[str, str, Any]:
     return path.stem, path.name, parse_yaml(data, path.name)
 
 
-def _catalog(user_modules: Iterable[type[nn.Module]] | Catalog) -> dict[str, type[nn.Module]]:
+def _catalog(user_modules: UserModules) -> dict[str, type[nn.Module]]:
     """Return name -> class of everything that the recipe may name."""
     known: dict[str, type[nn.Module]] = {name: binarizers[name] for name in binarizers}
     known["Identity"] = Identity

@@ -10,6 +10,7 @@ The file is what ``torch.save`` makes of tensors and plain values::
     step        index of the step that the model was converted for
     epoch       epochs of that step that are complete
     history     one mapping for each epoch so far
+    own_model   whether the caller gave the network, so that its name says nothing
     model       state dict
     training    {"optimizer": ..., "scheduler": ...}; absent from final.ckpt
 """
@@ -29,6 +30,7 @@ from torch import nn
 from bnn import models
 from bnn.errors import BnnError, CheckpointError, ConfigError
 from bnn.executor.engine import BinaryChef
+from bnn.executor.recipe import UserModules
 from bnn.training.config import TrainConfig
 from bnn.training.seeds import derive_seed
 
@@ -41,6 +43,7 @@ _KINDS: Mapping[str, type | tuple[type, ...]] = {
     "step": int,
     "epoch": int,
     "history": list,
+    "own_model": bool,
     "model": dict,
 }
 
@@ -68,26 +71,39 @@ class Loaded:
     history: tuple[Mapping[str, Any], ...]
 
 
-def load_checkpoint(path: str | Path) -> Loaded:
+def load_checkpoint(
+    path: str | Path, *, model: nn.Module | None = None, user_modules: UserModules = ()
+) -> Loaded:
     """Rebuild the network of a checkpoint and load its weights.
 
     The recipe is in the file: neither its YAML nor the data set is needed. Nothing in the file
     can run code.
 
     Args:
-        path: A ``last.ckpt`` or ``final.ckpt`` of :func:`bnn.training.fit`.
+        path: A ``last.ckpt`` or ``final.ckpt`` of :func:`bnn.training.fit`, or the run's folder,
+            which stands for its ``final.ckpt``, or for ``last.ckpt`` until there is one.
+        model: If the run trained a network of your own: a float one of the same structure, which
+            is converted in place and gets the weights.
+        user_modules: Your own binarizers that the recipe names.
 
     Raises:
-        CheckpointError: If the file is missing, damaged, or not such a checkpoint.
+        CheckpointError: If the file is missing, damaged, or not such a checkpoint, or needs
+            ``model``.
     """
+    path = _file_of(Path(path))
     content = read_checkpoint(path)
+    if model is None and content["own_model"]:
+        raise CheckpointError(
+            f"{path}: a network of the caller's own was trained; pass a float one as model."
+        )
     try:
         config = TrainConfig.from_dict(content["config"])
         if (config.recipe is None) != (content["recipe"] is None):
             raise ValueError("damaged: its settings and its recipe do not fit each other.")
         shape, classes = _data_of(content)
-        model = build_model(config, shape, classes)
-        model = convert_to_step(model, content["recipe"], content["step"], config.seed)
+        if model is None:
+            model = build_model(config, shape, classes)
+        convert_to_step(model, content["recipe"], content["step"], config.seed, user_modules)
         model.load_state_dict(content["model"])
     except (BnnError, RuntimeError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{path}: {_first_line(error)}") from error
@@ -100,6 +116,12 @@ def load_checkpoint(path: str | Path) -> Loaded:
         num_classes=classes,
         history=tuple(content["history"]),
     )
+
+
+def _file_of(path: Path) -> Path:
+    """Return the checkpoint that a run's folder stands for, any other path as it is."""
+    found = [path / name for name in ("final.ckpt", "last.ckpt") if (path / name).is_file()]
+    return found[0] if found else path
 
 
 def build_model(
@@ -125,7 +147,12 @@ def build_model(
 
 
 def convert_to_step(
-    model: nn.Module, recipe: Mapping[str, Any] | None, step: int, seed: int, start: int = 0
+    model: nn.Module,
+    recipe: Mapping[str, Any] | None,
+    step: int,
+    seed: int,
+    user_modules: UserModules = (),
+    start: int = 0,
 ) -> nn.Module:
     """Convert in place for the steps ``start`` to ``step`` of a recipe, one after the other.
 
@@ -133,7 +160,7 @@ def convert_to_step(
     """
     if recipe is None:
         return model
-    chef = BinaryChef(recipe)
+    chef = BinaryChef(recipe, user_modules)
     with torch.random.fork_rng(devices=[]):
         for index in range(start, step + 1):
             torch.manual_seed(derive_seed(seed, "convert", index))
@@ -225,7 +252,11 @@ def _checked(content: Any, path: Path) -> dict[str, Any]:
         )
     for key, kind in _KINDS.items():
         value = content.get(key)
-        if key not in content or not isinstance(value, kind) or isinstance(value, bool):
+        if (
+            key not in content
+            or not isinstance(value, kind)
+            or isinstance(value, bool) != (kind is bool)
+        ):
             raise CheckpointError(f"{path}: damaged: no usable {key!r} in it.")
     if content["step"] < 0 or content["epoch"] < 0:
         raise CheckpointError(f"{path}: damaged: step or epoch is below 0.")

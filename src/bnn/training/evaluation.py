@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch import nn
+
 from bnn.errors import DataError
+from bnn.executor.recipe import UserModules
 from bnn.training.checkpoint import load_checkpoint
 from bnn.training.data import DATASETS, load_data
 from bnn.training.extras import needs_extra
@@ -30,6 +33,8 @@ class EvalResult:
 def evaluate(
     checkpoint_path: str | Path,
     *,
+    model: nn.Module | None = None,
+    user_modules: UserModules = (),
     data: str | None = None,
     data_dir: str | None = None,
     batch_size: int | None = None,
@@ -39,7 +44,9 @@ def evaluate(
     """Measure a checkpoint on the held-out images of a data set.
 
     Args:
-        checkpoint_path: A ``last.ckpt`` or ``final.ckpt`` of :func:`bnn.training.fit`.
+        checkpoint_path: A checkpoint of :func:`bnn.training.fit`, or the run's folder.
+        model: As in :func:`bnn.training.load_checkpoint`.
+        user_modules: As there.
         data: A data set's name. Default: the one it was trained on, with the same split.
         data_dir: Where that lies. Default: where it lay in training, if ``data`` is the same.
         batch_size: Default: the data set's.
@@ -50,7 +57,7 @@ def evaluate(
         CheckpointError: If the checkpoint cannot be used.
         DataError: If the data cannot be read, or its images do not fit the network.
     """
-    loaded = load_checkpoint(checkpoint_path)
+    loaded = load_checkpoint(checkpoint_path, model=model, user_modules=user_modules)
     config = loaded.config
     name = config.data if data is None else data
     if data_dir is None and name == config.data:

@@ -18,7 +18,8 @@ from bnn.training.checkpoint import (
 )
 from bnn.training.config import TrainConfig
 
-_MAY_DIFFER = ("out", "data_dir")  # the folder and the data may have been moved
+# The folder and the data may have been moved; how many processes load changes no number.
+_MAY_DIFFER = ("out", "data_dir", "num_workers")
 
 HISTORY_COLUMNS = (
     "total_epoch",

@@ -15,14 +15,20 @@ from bnn.training.data.module import IGNORED
 from bnn.training.latent import clamp_latent_weights_
 from bnn.training.optim import make_optimizer
 
+AUXILIARY_WEIGHT = 0.4
+"""Weight of an auxiliary head's loss, as in DARTS and BATS."""
+
 _PER_EPOCH: Mapping[str, Any] = {"on_step": False, "on_epoch": True, "logger": False}
 
 
 class Classifier(pl.LightningModule):
     """Trains a classifier for one step of a recipe.
 
+    Use it in a Trainer of your own, or let :func:`bnn.training.fit` run all steps.
+
     Args:
-        model: Maps images (N, C, H, W) to logits (N, num_classes).
+        model: Maps images (N, C, H, W) to logits (N, num_classes), or to a tuple of logits: the
+            first count, the others are auxiliary heads whose loss is added with weight 0.4.
         num_classes: Number of classes.
         learning_rate: At the start of the step.
         weight_decay: For the weights of layers.
@@ -73,12 +79,14 @@ class Classifier(pl.LightningModule):
 
     def _measure(self, batch: tuple[Tensor, Tensor], mean: Metric, accuracy: Metric) -> Tensor:
         images, labels = batch
-        logits = self(images)
+        outputs = self(images)
+        logits, *auxiliary = outputs if isinstance(outputs, tuple) else (outputs,)
         count = (labels != IGNORED).sum()
-        total = F.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum")
-        loss = total / count.clamp_min(1)
+        loss = _mean_loss(logits, labels, count)
         mean.update(loss.detach(), weight=count)
         accuracy.update(logits.detach(), labels)
+        for extra in auxiliary:
+            loss = loss + AUXILIARY_WEIGHT * _mean_loss(extra, labels, count)
         return loss
 
     def configure_optimizers(self) -> Any:
@@ -102,6 +110,11 @@ class Classifier(pl.LightningModule):
         """Keep the latent weights in bounds."""
         if self.clamp_latent is not None:
             clamp_latent_weights_(self.model, self.clamp_latent)
+
+
+def _mean_loss(logits: Tensor, labels: Tensor, count: Tensor) -> Tensor:
+    total = F.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum")
+    return total / count.clamp_min(1)
 
 
 def _accuracy(num_classes: int) -> Metric:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bnn.executor.engine import BinaryChef
+from bnn.executor.recipe import UserModules
 from bnn.training.config import Json, TrainConfig
 from bnn.training.data import DATASETS
 
@@ -30,16 +31,18 @@ class StepPlan:
     weight_decay: float
 
 
-def read_recipe(config: TrainConfig) -> dict[str, Json] | None:
+def read_recipe(config: TrainConfig, user_modules: UserModules = ()) -> dict[str, Json] | None:
     """Return the recipe's content as plain data, None for a float network.
 
     Raises:
         RecipeError: If it is missing or malformed.
     """
-    return None if config.recipe is None else BinaryChef(config.recipe).recipe.as_dict()
+    if config.recipe is None:
+        return None
+    return BinaryChef(config.recipe, user_modules).recipe.as_dict()
 
 
-def plan_steps(config: TrainConfig) -> tuple[StepPlan, ...]:
+def plan_steps(config: TrainConfig, user_modules: UserModules = ()) -> tuple[StepPlan, ...]:
     """Return the steps of a run; the data set's default epochs are shared among them.
 
     Raises:
@@ -53,7 +56,7 @@ def plan_steps(config: TrainConfig) -> tuple[StepPlan, ...]:
     entry = DATASETS[config.data]
     given: list[tuple[str, int | None, float | None, float | None]] = [("float", None, None, None)]
     if config.recipe is not None:
-        steps = BinaryChef(config.recipe).recipe.steps
+        steps = BinaryChef(config.recipe, user_modules).recipe.steps
         given = [(s.name, s.epochs, s.learning_rate, s.weight_decay) for s in steps]
     share = max(1, round(entry.epochs / len(given)))
     plans: list[StepPlan] = []

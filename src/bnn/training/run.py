@@ -6,6 +6,9 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch import nn
+
+from bnn.executor.recipe import UserModules
 from bnn.training.config import TrainConfig
 from bnn.training.data import load_data
 from bnn.training.extras import needs_extra
@@ -40,7 +43,14 @@ class FitResult:
     is_main: bool = True
 
 
-def fit(config: TrainConfig, *, resume: bool = False, progress: bool = True) -> FitResult:
+def fit(
+    config: TrainConfig,
+    *,
+    model: nn.Module | None = None,
+    user_modules: UserModules = (),
+    resume: bool = False,
+    progress: bool = True,
+) -> FitResult:
     """Train a network: float, or binary step by step as a recipe says.
 
     Each step converts the network in place, then trains it with a new Adam and a new schedule.
@@ -53,6 +63,9 @@ def fit(config: TrainConfig, *, resume: bool = False, progress: bool = True) -> 
 
     Args:
         config: What to train.
+        model: A float network of your own to train instead of ``config.model``: images to logits.
+            It is converted and trained in place. To resume or load, give a float one again.
+        user_modules: Your own binarizers that the recipe names: classes, or name -> class.
         resume: Continue the run in ``config.out``. A finished run is not trained again.
         progress: Show Lightning's progress bar, on stderr.
 
@@ -71,12 +84,13 @@ def fit(config: TrainConfig, *, resume: bool = False, progress: bool = True) -> 
     with needs_extra("train", "training"):
         from bnn.training.session import Session, is_main_process
     main = is_main_process()
-    recipe, plans = read_recipe(config), plan_steps(config)
+    recipe, plans = read_recipe(config, user_modules), plan_steps(config, user_modules)
     folder = RunFolder(config.out)
     if main:  # the helpers of distributed training come when the folder has been begun
         folder.check(config, recipe, resume)
     splits = load_data(config.data, config.data_dir, config.split_seed)
-    session = Session(config, recipe, plans, splits, folder)
+    session = Session(config, recipe, plans, splits, folder, model, user_modules)
+    session.check()
     if resume:
         session.restore(folder.read_last())
     if main:

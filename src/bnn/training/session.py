@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import logging
 import signal
 import threading
@@ -13,8 +14,10 @@ import lightning.pytorch as pl
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
+from torch import nn
 
 from bnn.errors import CheckpointError, ConfigError
+from bnn.executor.recipe import UserModules
 from bnn.training.callbacks import EpochRecord, EpochSeed, Row, progress_bar
 from bnn.training.checkpoint import FORMAT, VERSION, build_model, convert_to_step
 from bnn.training.config import TrainConfig
@@ -42,6 +45,8 @@ class Session:
         plans: The steps.
         splits: The data.
         folder: Where checkpoints go.
+        model: A network of the caller's own, instead of the one that the settings name.
+        user_modules: The caller's own binarizers that the recipe names.
     """
 
     def __init__(
@@ -51,17 +56,33 @@ class Session:
         plans: Sequence[StepPlan],
         splits: DataSplits,
         folder: RunFolder,
+        model: nn.Module | None = None,
+        user_modules: UserModules = (),
     ) -> None:
         self.config = config
         self.recipe = recipe
         self.plans = plans
         self.splits = splits
         self.folder = folder
-        self.model = build_model(config, splits.input_shape, splits.num_classes)
+        self.own_model = model is not None
+        self.user_modules = user_modules
+        self.model = model or build_model(config, splits.input_shape, splits.num_classes)
         self.step = -1  # not yet converted for any
         self.epoch = 0
         self.history: list[Row] = []
         self._resumed: Mapping[str, Any] | None = None
+
+    def check(self) -> None:
+        """Try all steps on a copy, and the trainer's settings, before anything is written.
+
+        Raises:
+            RecipeError: If a step does not fit the network.
+            ConfigError: If there is no such accelerator, device or strategy.
+        """
+        last, seed = len(self.plans) - 1, self.config.seed
+        convert_to_step(copy.deepcopy(self.model), self.recipe, last, seed, self.user_modules)
+        with quiet_lightning():
+            self._trainer(self.plans[0], progress=False)
 
     def restore(self, content: Mapping[str, Any] | None) -> None:
         """Go to where a checkpoint was written; None leaves the session at the beginning.
@@ -112,6 +133,7 @@ class Session:
             "step": self.step,
             "epoch": self.epoch,
             "history": self.history,
+            "own_model": self.own_model,
             "model": {name: t.detach().cpu() for name, t in self.model.state_dict().items()},
         }
 
@@ -119,7 +141,12 @@ class Session:
         if step >= len(self.plans):
             raise ValueError("the checkpoint is of a step that the recipe does not have")
         self.model = convert_to_step(
-            self.model, self.recipe, step, self.config.seed, start=self.step + 1
+            self.model,
+            self.recipe,
+            step,
+            self.config.seed,
+            self.user_modules,
+            start=self.step + 1,
         )
         self.step = step
 
