@@ -218,6 +218,7 @@ class _Plan:
         self.skipped: dict[str, str] = {}
         self.ignored: dict[str, str] = {}
         self.others: list[str] = []
+        self.transformers: list[nn.Module] = []
         self.aliases: dict[str, str] = {}
         first_name: dict[int, str] = {}
         for name, module in self.model.named_modules(remove_duplicate=False):
@@ -229,6 +230,8 @@ class _Plan:
             reason = None if target is None else _why_not(module, target[0])
             if target is None:
                 self.others.append(name)
+                if isinstance(module, (nn.TransformerEncoder, nn.TransformerEncoderLayer)):
+                    self.transformers.append(module)
             elif reason is not None:
                 self.skipped[name] = reason
             else:
@@ -277,7 +280,7 @@ class _Plan:
         for name, layer in built:
             converted[name] = type(layer).__name__
             _become(self.layers[name][0], layer)
-        _call_every_layer(self.model)
+        _call_every_layer(self.transformers)
         self._warn(converted)
         report = ConversionReport(converted, dict(self.ignored), dict(self.skipped))
         setattr(self.model, _REPORT, report)
@@ -338,9 +341,9 @@ def _why_not(module: nn.Module, base: type[nn.Module]) -> str | None:
     return None
 
 
-def _call_every_layer(model: nn.Module) -> None:
+def _call_every_layer(transformers: Iterable[nn.Module]) -> None:
     """Keep torch's fused transformer inference from reading weights past their layers."""
-    for module in model.modules():
+    for module in transformers:
         if isinstance(module, nn.TransformerEncoderLayer):
             if any(isinstance(child, BinaryLayer) for child in module.modules()):
                 module.activation_relu_or_gelu = 0  # torch's own mark of "no fused path"

@@ -64,8 +64,8 @@ def test_what_is_missing_is_named(config):
     fit(config, model=network(), user_modules=[Halved], progress=False)
     with pytest.raises(CheckpointError, match="pass a float one as model"):
         load_checkpoint(config.out, user_modules=[Halved])
+    other = nn.Sequential(*(nn.Linear(2, 2) for _ in range(3)))
     with pytest.raises(CheckpointError, match=r"run/final\.ckpt"):
-        other = nn.Sequential(*(nn.Linear(2, 2) for _ in range(3)))
         load_checkpoint(config.out, model=other, user_modules=[Halved])
 
 

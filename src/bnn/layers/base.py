@@ -210,13 +210,15 @@ _MIXED: dict[tuple[type, type], Any] = {}  # one class for each pair, so that ty
 
 def _build(factory: Binarizer, layer: BinaryLayer, stage: str) -> nn.Module:
     """Build one stage, in the layer's training mode, device and dtype."""
+    if torch.is_inference_mode_enabled():  # what is made in it can never be trained
+        with torch.inference_mode(mode=False):
+            return _build(factory, layer, stage)
     try:
         keyword, positional = _layer_parameter(factory)
-        # What inference mode makes can never be trained.
-        with torch.inference_mode(mode=False):
-            module = factory(
-                *([layer] if positional else []), **({"module": layer} if keyword else {})
-            )
+        if positional:
+            module = factory(layer)
+        else:
+            module = factory(module=layer) if keyword else factory()
     except Exception as error:
         raise ConfigError(
             f"{stage}: {_name(factory)} could not be built for a {type(layer).__name__}: {error}"
