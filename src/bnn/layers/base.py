@@ -214,11 +214,8 @@ def _build(factory: Binarizer, layer: BinaryLayer, stage: str) -> nn.Module:
         with torch.inference_mode(mode=False):
             return _build(factory, layer, stage)
     try:
-        keyword, positional = _layer_parameter(factory)
-        if positional:
-            module = factory(layer)
-        else:
-            module = factory(module=layer) if keyword else factory()
+        arguments, keywords = _arguments(factory, layer)
+        module = factory(*arguments, **keywords)
     except Exception as error:
         raise ConfigError(
             f"{stage}: {_name(factory)} could not be built for a {type(layer).__name__}: {error}"
@@ -247,8 +244,8 @@ def _name(factory: Binarizer) -> str:
     return getattr(factory, "__name__", repr(factory))
 
 
-def _layer_parameter(factory: Binarizer) -> tuple[bool, bool]:
-    """Say whether the factory takes the layer: (as keyword ``module``, as first argument)."""
+def _arguments(factory: Binarizer, layer: BinaryLayer) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return what to call the factory with: the layer, if it takes one, else nothing."""
     if isinstance(factory, BinarizerFactory):
         parameters, given = constructor_parameters(factory.cls), factory.kwargs
     elif isinstance(factory, type):
@@ -256,14 +253,15 @@ def _layer_parameter(factory: Binarizer) -> tuple[bool, bool]:
     else:
         parameters, given = inspect.signature(factory).parameters, {}
     if "module" in parameters and parameters["module"].kind is not inspect.Parameter.VAR_KEYWORD:
-        only_positional = parameters["module"].kind is inspect.Parameter.POSITIONAL_ONLY
-        return (False, True) if only_positional else ("module" not in given, False)
+        if parameters["module"].kind is inspect.Parameter.POSITIONAL_ONLY:
+            return (layer,), {}
+        return (), {} if "module" in given else {"module": layer}
     required = any(
         p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
         for name, p in parameters.items()
         if name not in given
     )
-    return False, required
+    return ((layer,) if required else ()), {}
 
 
 def _take_over(module: nn.Module, previous: nn.Module) -> None:
