@@ -44,8 +44,17 @@ def test_all_lists_what_there_is(module):
 
 
 def test_older_import_paths():
-    for path in ("bnn.engine", "bnn.layers", "bnn.ops", "bnn.models.resnet"):
-        importlib.import_module(path)
+    names = {
+        "bnn.engine": "BinaryChef",
+        "bnn.layers": "Linear Conv1d Conv2d Conv3d",
+        "bnn.ops": "BasicInputBinarizer BasicScaleBinarizer XNORWeightBinarizer SignActivation",
+        "bnn.models.resnet": "resnet18 resnet34 resnet50 BasicBlock Bottleneck PreBasicBlock "
+        "PreBottleneck HBlock BasicStem DaBNNStem",
+    }
+    for path, known in names.items():
+        module = importlib.import_module(path)
+        for name in known.split():
+            assert hasattr(module, name), f"{path}.{name}"
 
 
 def test_every_module_has_a_docstring():

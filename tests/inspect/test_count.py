@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.nn.utils import prune
 from torch.utils.flop_counter import FlopCounterMode
 
 from bnn import BConfig, prepare_binary_model
@@ -441,3 +442,18 @@ def test_transposed_binary_layer_with_output_size():
     count = count_ops(Net(), torch.randn(1, 4, 5, 5))
     assert macs(count) == (4 * 25 * 3 * 9, 0, 0)
     assert count.per_layer[0].output_shape == (1, 6, 12, 12)
+
+
+@pytest.mark.parametrize("wrap", ["prune", "weight_norm", "spectral_norm"])
+@pytest.mark.filterwarnings("ignore:.*weight_norm. is deprecated")
+def test_a_weight_that_a_hook_computes_is_one_bit_where_its_signs_are_used(wrap):
+    layer = nn.Linear(8, 4, bias=False)
+    if wrap == "prune":
+        prune.l1_unstructured(layer, "weight", amount=0.5)
+    else:
+        getattr(torch.nn.utils, wrap)(layer)
+    config = BConfig(BasicInputBinarizer, weight_pre_process=XNORWeightBinarizer)
+    model = prepare_binary_model(nn.Sequential(layer), config)
+    count = count_ops(model, torch.randn(2, 8))
+    assert count.binary_macs == 2 * 8 * 4
+    assert count.binary_params == 8 * 4

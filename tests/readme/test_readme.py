@@ -1,5 +1,6 @@
 """Every Python block of the README runs, in order; every command it shows exists."""
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -36,6 +37,17 @@ def test_commands_exist():
     for line in "".join(blocks("sh")).splitlines():
         command, verb, *_ = shlex.split(line, comments=True)
         assert verb in {"bnn": verbs, "make": targets}[command], line
+
+
+def test_accuracies_are_those_of_the_results():
+    rows = json.loads((ROOT / "benchmarks/results/accuracy.json").read_text())["rows"]
+    header = re.search(r"^\| images \|(.*)\|$", README, re.MULTILINE)[1]
+    networks = [cell.strip(" `") for cell in header.split("|")]
+    for data in ("digits", "mnist5k"):
+        line = re.search(rf"^\| {data} .*?\|(.*)\|$", README, re.MULTILINE)[1]
+        shown = dict(zip(networks, (float(cell) for cell in line.split("|")), strict=True))
+        measured = {r["network"]: round(r["accuracy"], 2) for r in rows if r["data"] == data}
+        assert shown == measured
 
 
 def test_fits_on_a_page():

@@ -110,7 +110,11 @@ def _needs_signs_only(layer: BinaryLayer, tally: Tally) -> bool:
 def _latent_slot(layer: BinaryLayer) -> _Slot:
     """Return where the latent weight lies; under a parametrization, that is its original."""
     if not parametrize.is_parametrized(layer, "weight"):
-        return layer, "weight"
+        # Pruning and the older weight_norm and spectral_norm compute `weight` from one of these.
+        for name in ("weight", "weight_orig", "weight_v"):
+            if layer._parameters.get(name) is not None:
+                return layer, name
+        return layer, ""
     original: nn.Module = layer.parametrizations["weight"]  # type: ignore[index, assignment]
     for name, parameter in original._parameters.items():
         if parameter is not None and parameter.shape == layer.weight.shape:

@@ -10,14 +10,34 @@ import torch
 from torch import Tensor, nn
 
 from bnn.errors import ConfigError
-from bnn.models.blocks import BasicBlock, Bottleneck, PreBasicBlock
+from bnn.models.blocks import BasicBlock, Bottleneck, PreBasicBlock, PreBottleneck
 from bnn.models.checks import check_positive
 from bnn.models.factories import ActivationFactory, NormFactory
+from bnn.models.hierarchical import HBlock
 from bnn.models.initialize import initialize_
 from bnn.models.registry import register_model
 from bnn.models.residual import ResidualBlock
-from bnn.models.stems import STEMS
+from bnn.models.stems import STEMS, BasicStem, DaBNNStem
 from bnn.registry import did_you_mean
+
+# The older package had the blocks and stems in this module too.
+__all__ = [
+    "BasicBlock",
+    "BasicStem",
+    "Bottleneck",
+    "DaBNNStem",
+    "HBlock",
+    "PreBasicBlock",
+    "PreBottleneck",
+    "ResNet",
+    "resnet101",
+    "resnet152",
+    "resnet18",
+    "resnet20",
+    "resnet34",
+    "resnet50",
+    "resnet8",
+]
 
 
 class ResNet(nn.Module):
