@@ -67,6 +67,8 @@ def test_refuses_instances_and_what_is_no_factory(stage):
         BConfig(**{stage: XNORWeightBinarizer()})
     with pytest.raises(ConfigError, match=rf"BConfig.{stage} got 'XNOR'"):
         BConfig(**{stage: "XNOR"})
+    with pytest.raises(ConfigError, match=f"BConfig.{stage} got <built-in method sign.*a class of"):
+        BConfig(**{stage: torch.sign})
 
 
 def test_identity_takes_further_arguments():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from types import BuiltinFunctionType
 
 from torch import Tensor, nn
 
@@ -79,7 +80,7 @@ every layer builds its own, so give the class or XNORWeightBinarizer.with_args(.
                     f"{where} got an instance of {kind}; every layer builds its own, so give the "
                     f"class or {kind}.with_args(...)."
                 )
-            if not callable(factory):
+            if not callable(factory) or isinstance(factory, BuiltinFunctionType):
                 raise ConfigError(
                     f"{where} got {factory!r}; give a class of nn.Module, or Class.with_args(...)."
                 )

@@ -371,6 +371,12 @@ def test_a_stage_that_cannot_be_built_is_named():
         Linear(3, 2, bconfig=BConfig(weight_pre_process=lambda: 3))
 
 
+@pytest.mark.parametrize("stage", ["activation_pre_process", "weight_pre_process"])
+def test_an_output_stage_in_another_place_is_named(stage):
+    with pytest.raises(ConfigError, match=f"{stage}: BasicScaleBinarizer takes .*activation_post"):
+        Linear(3, 2, bconfig=BConfig(**{stage: BasicScaleBinarizer}))
+
+
 def test_stages_follow_the_layers_device_dtype_and_mode():
     class Shift(nn.Module):
         def __init__(self):

@@ -62,7 +62,9 @@ def test_what_is_missing_is_named(config):
     with pytest.raises(RecipeError, match="Halved.*Pass classes of your own as user_modules"):
         fit(config, model=network(), progress=False)
     fit(config, model=network(), user_modules=[Halved], progress=False)
-    with pytest.raises(CheckpointError, match="pass a float one as model"):
+    with pytest.raises(
+        CheckpointError, match=r"load_checkpoint\(path, model=...\) with a float one"
+    ):
         load_checkpoint(config.out, user_modules=[Halved])
     other = nn.Sequential(*(nn.Linear(2, 2) for _ in range(3)))
     with pytest.raises(CheckpointError, match=r"run/final\.ckpt"):
@@ -82,6 +84,19 @@ def test_an_accelerator_that_is_none_leaves_no_run_behind(tmp_path):
     config = TrainConfig(accelerator="abacus", epochs=1, out=str(tmp_path / "run"))
     with pytest.raises(ConfigError, match="abacus"):
         fit(config, progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (nn.Sequential(nn.Flatten(), nn.Linear(64, 4)), r"gives \(2, 4\).*expected \(2, 10\)"),
+        (nn.Linear(3, 10), r"does not take the images of digits, \(2, 1, 8, 8\)"),
+    ],
+)
+def test_a_network_that_does_not_fit_the_data_leaves_no_run_behind(tmp_path, model, message):
+    with pytest.raises(ConfigError, match=message):
+        fit(TrainConfig(epochs=1, out=str(tmp_path / "run")), model=model, progress=False)
     assert not (tmp_path / "run").exists()
 
 

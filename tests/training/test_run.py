@@ -151,7 +151,9 @@ def test_fit_leaves_loggers_and_signals_as_they_were(tiny):
 def test_a_folder_with_a_run_is_not_overwritten(tiny):
     config = tiny()
     fit(config, progress=False)
-    with pytest.raises(ConfigError, match="already holds a run. Continue it with resume"):
+    with pytest.raises(
+        ConfigError, match=r"already holds a run. Continue it with resume=True \(--resume\)"
+    ):
         fit(config, progress=False)
 
 
@@ -275,9 +277,11 @@ def start(settings, tmp_path):
     program = tmp_path / "program.py"
     program.write_text(
         textwrap.dedent("""
-        import json, sys
+        import json, signal, sys
         import torch
         from bnn.training import TrainConfig, fit
+        # A shell's background job is started with SIGINT ignored, and so are its children.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         torch.set_num_threads(1)
         result = fit(TrainConfig(**json.loads(sys.argv[1])), progress=False)
         print(json.dumps([result.test_accuracy, result.is_main]))
@@ -351,9 +355,10 @@ def test_interrupt_in_the_first_epoch(tiny, monkeypatch):
 
     config = tiny()
     monkeypatch.setattr(Classifier, "training_step", _interrupt)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     with pytest.raises(KeyboardInterrupt):
         fit(config, progress=False)
-    assert signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
+    assert signal.signal(signal.SIGINT, before) is signal.default_int_handler
     loaded = load_checkpoint(Path(config.out, "last.ckpt"))
     assert (loaded.step, loaded.epoch, loaded.history) == (0, 0, ())
     monkeypatch.undo()

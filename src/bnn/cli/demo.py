@@ -161,7 +161,7 @@ def _train(recipe: str | None, folder: Path, epochs: int, seed: int, quiet: bool
         seed=seed,
         out=str(folder),
     )
-    run = fit(config, progress=not quiet)
+    run = fit(config, progress=terminal.watched() and not quiet)
     seconds = time.perf_counter() - start
     return _Trained(run, count_ops(load_checkpoint(run.checkpoint).model, _digit()), seconds)
 

@@ -21,7 +21,10 @@ from bnn.cli.choices import check_data
 )
 def evaluate(
     checkpoint: Annotated[
-        str, typer.Argument(metavar="CHECKPOINT", help="A final.ckpt or last.ckpt of `bnn train`.")
+        str,
+        typer.Argument(
+            metavar="CHECKPOINT", help="A run's folder, or its final.ckpt or last.ckpt."
+        ),
     ],
     data: Annotated[
         str | None,
@@ -57,7 +60,7 @@ def evaluate(
         data_dir=data_dir,
         batch_size=batch_size,
         accelerator=accelerator,
-        progress=not quiet,
+        progress=terminal.watched() and not quiet,
     )
     if json:
         terminal.result_json(

@@ -90,3 +90,8 @@ def _plain(value: object) -> Any:
     if isinstance(value, (list, tuple, set, frozenset)):
         return [_plain(item) for item in value]
     return str(value)
+
+
+def watched() -> bool:
+    """Say whether stderr is a terminal: a progress bar in a file is a mess."""
+    return sys.stderr.isatty()

@@ -185,7 +185,7 @@ def train(
     if not quiet:
         terminal.talk(f"{model} on {data}, {wanted_recipe or 'float'}, in {folder}")
     try:
-        run = fit(config, resume=resume, progress=not quiet)
+        run = fit(config, resume=resume, progress=terminal.watched() and not quiet)
     except KeyboardInterrupt:
         raise InterruptedRunError(
             f"interrupted. Go on with the same command and --resume; the run is in {folder}."

@@ -214,21 +214,27 @@ def _totals(count: OpsCount) -> str:
     return "\n".join(f"{label:<31}{value}" for label, value in rows)
 
 
+_ONE_SIGN_CURE = (
+    "put a norm or a shift between them, as bnn.models.PreBasicBlock does, or use PReLU."
+)
+
+
 def _notes(count: OpsCount, norms_are_fresh: bool) -> Iterable[str]:
     if count.one_sided:
         where = _listed(
             f"{layer.name or '(model)'} ({'+' if layer.positive_share else '-'}1 only)"
             for layer in count.one_sided
         )
-        yield (
-            f"Warning: binary layers that see only one sign, so their input tells them nothing: "
-            f"{where}. The usual cause is a ReLU before the sign. Put a norm or a shift between "
-            "them, as bnn.models.PreBasicBlock does, or use PReLU."
-        )
         if norms_are_fresh:
             yield (
-                "The batch norms have seen no data yet and centre nothing, which may be the cause: "
-                "look again after some training steps."
+                "Note: the batch norms have seen no data yet and centre nothing, so that binary "
+                f"layers see only one sign: {where}. Look again after some training steps. If it "
+                f"stays so, the usual cause is a ReLU before the sign: {_ONE_SIGN_CURE}"
+            )
+        else:
+            yield (
+                "Warning: binary layers that see only one sign, so their input tells them nothing: "
+                f"{where}. The usual cause is a ReLU before the sign: {_ONE_SIGN_CURE}"
             )
     if count.unused:
         where = _listed(layer.name or "(model)" for layer in count.unused)

@@ -224,6 +224,11 @@ def _build(factory: Binarizer, layer: BinaryLayer, stage: str) -> nn.Module:
         raise ConfigError(
             f"{stage}: {_name(factory)} built a {type(module).__name__}, not an nn.Module."
         )
+    if getattr(module, "stage", "value") == "output" and stage != "activation_post_process":
+        raise ConfigError(
+            f"{stage}: {_name(factory)} takes (layer output, layer input); it is an "
+            "activation_post_process."
+        )
     if not _lies_with(module, layer.weight):
         module.to(device=layer.weight.device, dtype=layer.weight.dtype)
     return module if layer.training else module.eval()

@@ -94,7 +94,8 @@ def load_checkpoint(
     content = read_checkpoint(path)
     if model is None and content["own_model"]:
         raise CheckpointError(
-            f"{path}: a network of the caller's own was trained; pass a float one as model."
+            f"{path}: was trained from Python with a network of its caller's own. Load it there: "
+            "load_checkpoint(path, model=...) with a float one (evaluate takes model too)."
         )
     try:
         config = TrainConfig.from_dict(content["config"])
@@ -219,7 +220,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     if not path.is_file():
-        what = "is a folder, not a checkpoint" if path.is_dir() else "there is no such checkpoint"
+        folder = "is a folder without a checkpoint (final.ckpt or last.ckpt)"
+        what = folder if path.is_dir() else "there is no such checkpoint"
         raise CheckpointError(f"{path}: {what}.")
     try:
         file = path.open("rb")

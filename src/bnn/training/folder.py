@@ -59,12 +59,12 @@ class RunFolder:
         if not resume:
             if self._settings.exists() or self.last.exists():
                 raise ConfigError(
-                    f"{self.path} already holds a run. Continue it with resume, or give another "
-                    "folder as out."
+                    f"{self.path} already holds a run. Continue it with resume=True (--resume), or "
+                    "give another folder as out (--out)."
                 )
             return
         if not self._settings.exists():
-            raise ConfigError(f"{self.path} holds no run to resume. Start it without resume.")
+            raise ConfigError(f"{self.path} holds no run to resume. Start it without.")
         self._check_same(config, recipe)
 
     def _check_same(self, config: TrainConfig, recipe: Mapping[str, Any] | None) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
@@ -77,12 +78,34 @@ class Session:
 
         Raises:
             RecipeError: If a step does not fit the network.
-            ConfigError: If there is no such accelerator, device or strategy.
+            ConfigError: If the network does not fit the data, or there is no such accelerator,
+                device or strategy.
         """
         last, seed = len(self.plans) - 1, self.config.seed
-        convert_to_step(copy.deepcopy(self.model), self.recipe, last, seed, self.user_modules)
+        trial = copy.deepcopy(self.model)
+        convert_to_step(trial, self.recipe, last, seed, self.user_modules)
+        self._check_logits(trial.eval())
         with quiet_lightning():
             self._trainer(self.plans[0], progress=False)
+
+    @torch.no_grad()
+    def _check_logits(self, model: nn.Module) -> None:
+        shape, classes = self.splits.input_shape, self.splits.num_classes
+        images = torch.zeros(2, *shape)
+        try:
+            logits = model(images)
+        except Exception as error:
+            raise ConfigError(
+                f"the network does not take the images of {self.config.data}, "
+                f"{tuple(images.shape)} as a batch of 2: {str(error).splitlines()[0]}"
+            ) from error
+        logits = logits[0] if isinstance(logits, tuple) else logits
+        got = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+        if got != (2, classes):
+            raise ConfigError(
+                f"the network gives {got} for a batch of 2, but {self.config.data} has {classes} "
+                f"classes: expected {(2, classes)}."
+            )
 
     def restore(self, content: Mapping[str, Any] | None) -> None:
         """Go to where a checkpoint was written; None leaves the session at the beginning.
