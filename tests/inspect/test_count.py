@@ -457,3 +457,11 @@ def test_a_weight_that_a_hook_computes_is_one_bit_where_its_signs_are_used(wrap)
     count = count_ops(model, torch.randn(2, 8))
     assert count.binary_macs == 2 * 8 * 4
     assert count.binary_params == 8 * 4
+
+
+def test_repr_is_one_line():
+    count = count_ops(nn.Sequential(*(nn.Linear(4, 4) for _ in range(50))), torch.randn(2, 4))
+    assert repr(count) == (
+        "<OpsCount of Sequential: 1,000 parameters, 0 1-bit; 1,600 MACs, 0 1-bit; "
+        "4,000 bytes packed>"
+    )

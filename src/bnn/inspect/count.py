@@ -123,7 +123,7 @@ _SUMMED = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class OpsCount(_Costs):
     """The costs of a network: the sums of its layers'.
 
@@ -152,6 +152,12 @@ class OpsCount(_Costs):
     def unused(self) -> tuple[LayerCount, ...]:
         """The layers that were not called: their parameters count, their MACs are 0."""
         return tuple(layer for layer in self.per_layer if not layer.calls and not layer.macs)
+
+    def __repr__(self) -> str:
+        return (
+            f"<OpsCount of {self.model}: {self.params:,} parameters, {self.binary_params:,} 1-bit; "
+            f"{self.macs:,} MACs, {self.binary_macs:,} 1-bit; {self.packed_bytes:,} bytes packed>"
+        )
 
     def as_dict(self) -> dict[str, object]:
         """Return totals and layers as plain values for JSON."""
