@@ -32,6 +32,12 @@ class ConversionReport:
         converted: Layer name -> class name it has now.
         ignored: Layer name -> the name or pattern that excluded it.
         skipped: Layer name -> why it could not be converted.
+
+    Example:
+        >>> print(ConversionReport(converted={"fc": "Linear"}, ignored={"conv1": "_first_"}))
+        1 layers converted, 1 ignored, 0 skipped
+          converted  fc: Linear
+          ignored    conv1: by '_first_'
     """
 
     converted: dict[str, str] = field(default_factory=dict)
@@ -199,6 +205,11 @@ def conversion_report(model: nn.Module) -> ConversionReport:
 
     Raises:
         ConfigError: If the model was never converted as a whole.
+
+    Example:
+        >>> model = prepare_binary_model(nn.Sequential(nn.Linear(4, 2)), BConfig())
+        >>> conversion_report(model).converted
+        {'0': 'Linear'}
     """
     report = getattr(getattr(model, "_orig_mod", model), _REPORT, None)
     if report is None:

@@ -130,6 +130,10 @@ class OpsCount(_Costs):
     Args:
         model: Name of the network's class.
         per_layer: All modules that hold parameters or compute, in the order of the model's modules.
+
+    Example:
+        >>> count_ops(nn.Linear(3, 4), torch.ones(2, 3))
+        <OpsCount of Linear: 16 parameters, 0 1-bit; 24 MACs, 0 1-bit; 64 bytes packed>
     """
 
     model: str

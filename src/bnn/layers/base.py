@@ -30,6 +30,13 @@ class BinaryLayer(nn.Module):
         activation_pre_process: Module applied to the input.
         activation_post_process: Module applied to (output, input).
         weight_pre_process: Module applied to the latent weight.
+
+    Example:
+        >>> class SwappedLinear(BinaryLayer, nn.Linear):
+        ...     def _compute(self, x, weight, bias):
+        ...         return nn.functional.linear(x.flip(-1), weight, bias)
+        >>> SwappedLinear(4, 2, bconfig=BConfig())(torch.zeros(3, 4)).shape
+        torch.Size([3, 2])
     """
 
     bconfig: BConfig

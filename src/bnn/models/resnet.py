@@ -237,25 +237,49 @@ def resnet18(pretrained: bool = False, **kwargs: Any) -> ResNet:
 
 @_imagenet(summary="ResNet-34, four stages of 3, 4, 6, 3 basic blocks")
 def resnet34(pretrained: bool = False, **kwargs: Any) -> ResNet:
-    """Make a ResNet-34; see :func:`resnet18`."""
+    """Make a ResNet-34; see :func:`resnet18`.
+
+    Example:
+        >>> with torch.device("meta"):  # shapes only
+        ...     sum(p.numel() for p in resnet34().parameters())
+        21797672
+    """
     return _resnet(pretrained, {"block_type": BasicBlock, "layers": (3, 4, 6, 3)}, kwargs)
 
 
 @_imagenet(summary="ResNet-50, four stages of 3, 4, 6, 3 bottlenecks")
 def resnet50(pretrained: bool = False, **kwargs: Any) -> ResNet:
-    """Make a ResNet-50; see :func:`resnet18`."""
+    """Make a ResNet-50; see :func:`resnet18`.
+
+    Example:
+        >>> with torch.device("meta"):  # shapes only
+        ...     sum(p.numel() for p in resnet50().parameters())
+        25557032
+    """
     return _resnet(pretrained, {"block_type": Bottleneck, "layers": (3, 4, 6, 3)}, kwargs)
 
 
 @_imagenet(summary="ResNet-101, four stages of 3, 4, 23, 3 bottlenecks")
 def resnet101(pretrained: bool = False, **kwargs: Any) -> ResNet:
-    """Make a ResNet-101; see :func:`resnet18`."""
+    """Make a ResNet-101; see :func:`resnet18`.
+
+    Example:
+        >>> with torch.device("meta"):  # shapes only
+        ...     sum(p.numel() for p in resnet101().parameters())
+        44549160
+    """
     return _resnet(pretrained, {"block_type": Bottleneck, "layers": (3, 4, 23, 3)}, kwargs)
 
 
 @_imagenet(summary="ResNet-152, four stages of 3, 8, 36, 3 bottlenecks")
 def resnet152(pretrained: bool = False, **kwargs: Any) -> ResNet:
-    """Make a ResNet-152; see :func:`resnet18`."""
+    """Make a ResNet-152; see :func:`resnet18`.
+
+    Example:
+        >>> with torch.device("meta"):  # shapes only
+        ...     sum(p.numel() for p in resnet152().parameters())
+        60192808
+    """
     return _resnet(pretrained, {"block_type": Bottleneck, "layers": (3, 8, 36, 3)}, kwargs)
 
 
@@ -293,5 +317,10 @@ def resnet8(pretrained: bool = False, **kwargs: Any) -> ResNet:
 
 @_cifar(summary="ResNet-20 for small images, pre-activation, PReLU, shortcuts without weights")
 def resnet20(pretrained: bool = False, **kwargs: Any) -> ResNet:
-    """Make a network of 3 stages of 3 blocks for small images; see :func:`resnet8`."""
+    """Make a network of 3 stages of 3 blocks for small images; see :func:`resnet8`.
+
+    Example:
+        >>> resnet20()(torch.zeros(1, 3, 32, 32)).shape
+        torch.Size([1, 10])
+    """
     return _resnet(pretrained, {**_CIFAR_DEFAULTS, "layers": (3, 3, 3)}, kwargs)

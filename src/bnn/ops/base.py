@@ -23,6 +23,18 @@ class BinarizerFactory:
     """A binarizer class with some arguments fixed: what ``Class.with_args(...)`` returns.
 
     Unlike ``functools.partial`` it compares by value; it pickles as long as its arguments do.
+
+    Args:
+        cls: A class of modules.
+        kwargs: Arguments of its constructor.
+
+    Raises:
+        ConfigError: If the class has no such argument.
+
+    Example:
+        >>> factory = BinarizerFactory(nn.Hardtanh, {"max_val": 2.0})
+        >>> factory, factory()
+        (Hardtanh.with_args(max_val=2.0), Hardtanh(min_val=-1.0, max_val=2.0))
     """
 
     def __init__(self, cls: type[nn.Module], kwargs: Mapping[str, Any]) -> None:

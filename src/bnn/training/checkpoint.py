@@ -89,6 +89,15 @@ def load_checkpoint(
     Raises:
         CheckpointError: If the file is missing, damaged, or not such a checkpoint, or needs
             ``model``.
+
+    Example:
+        >>> from bnn.training import fit
+        >>> import tempfile
+        >>> folder = tempfile.mkdtemp()
+        >>> config = TrainConfig(model_args={"width": 4}, epochs=1, batch_size=512, out=folder)
+        >>> result = fit(config, progress=False)
+        >>> load_checkpoint(folder).model.fc
+        Linear(in_features=16, out_features=10, bias=True)
     """
     path = _file_of(Path(path))
     content = read_checkpoint(path)

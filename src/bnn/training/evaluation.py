@@ -56,6 +56,16 @@ def evaluate(
     Raises:
         CheckpointError: If the checkpoint cannot be used.
         DataError: If the data cannot be read, or its images do not fit the network.
+
+    Example:
+        >>> from bnn.training import TrainConfig, fit
+        >>> import tempfile
+        >>> folder = tempfile.mkdtemp()
+        >>> config = TrainConfig(model_args={"width": 4}, epochs=1, batch_size=512, out=folder)
+        >>> result = fit(config, progress=False)
+        >>> measured = evaluate(folder)
+        >>> measured.samples, abs(measured.accuracy - result.test_accuracy) < 1e-6
+        (360, True)
     """
     loaded = load_checkpoint(checkpoint_path, model=model, user_modules=user_modules)
     config = loaded.config

@@ -74,6 +74,15 @@ def binary_weight_signs(model: nn.Module) -> dict[str, Tensor]:
 
     Returns:
         Layer name -> bool tensor of the weight's shape, True where the binary weight is -1.
+
+    Example:
+        >>> from bnn import BConfig
+        >>> from bnn.layers import Linear
+        >>> from bnn.ops import BasicInputBinarizer
+        >>> layer = Linear(2, 1, bconfig=BConfig(weight_pre_process=BasicInputBinarizer))
+        >>> _ = layer.weight.data.copy_(torch.tensor([[-3.0, 0.0]]))
+        >>> binary_weight_signs(nn.Sequential(layer))
+        {'0': tensor([[ True, False]])}
     """
     signs = {}
     for name, layer in binary_weight_layers(model):

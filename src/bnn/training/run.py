@@ -80,6 +80,14 @@ def fit(
         UnknownNameError: If there is no such model or data set.
         MissingExtraError: If lightning or the data set's library is not installed.
         KeyboardInterrupt: At Ctrl-C; ``last.ckpt`` is that of the last whole epoch.
+
+    Example:
+        >>> import tempfile
+        >>> folder = tempfile.mkdtemp()
+        >>> config = TrainConfig(model_args={"width": 4}, epochs=1, batch_size=512, out=folder)
+        >>> result = fit(config, progress=False)
+        >>> result.steps, result.epochs, result.checkpoint.name
+        (('float',), 1, 'final.ckpt')
     """
     with needs_extra("train", "training"):
         from bnn.training.session import Session, is_main_process

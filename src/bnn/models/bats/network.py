@@ -282,7 +282,12 @@ class BATSNetworkImageNet(BATSNetwork):
     tiny_shape=(3, 16, 16),
 )
 def bats_cifar(**kwargs: Any) -> BATSNetworkCIFAR:
-    """Make a :class:`BATSNetworkCIFAR` from its own arguments."""
+    """Make a :class:`BATSNetworkCIFAR` from its own arguments.
+
+    Example:
+        >>> bats_cifar(C=12, layers=3)(torch.zeros(1, 3, 32, 32)).shape
+        torch.Size([1, 10])
+    """
     return BATSNetworkCIFAR(**kwargs)
 
 
@@ -296,5 +301,10 @@ def bats_cifar(**kwargs: Any) -> BATSNetworkCIFAR:
     tiny_shape=(3, 64, 64),
 )
 def bats_imagenet(**kwargs: Any) -> BATSNetworkImageNet:
-    """Make a :class:`BATSNetworkImageNet` from its own arguments."""
+    """Make a :class:`BATSNetworkImageNet` from its own arguments.
+
+    Example:
+        >>> bats_imagenet(C=12, layers=3).eval()(torch.zeros(1, 3, 64, 64)).shape
+        torch.Size([1, 1000])
+    """
     return BATSNetworkImageNet(**kwargs)

@@ -32,6 +32,11 @@ class DataSplits:
         input_shape: (channels, height, width).
         num_classes: Number of classes.
         augment: Applied to each training batch, on the device. None for none.
+
+    Example:
+        >>> splits = load_data("digits")
+        >>> len(splits.train), len(splits.test), splits.input_shape
+        (1437, 360, (1, 8, 8))
     """
 
     train: ImageData
@@ -52,6 +57,10 @@ class DataEntry:
         epochs: Default number of epochs of a run, all steps together.
         batch_size: Default batch size.
         learning_rate: Default learning rate at the start of a step.
+
+    Example:
+        >>> DATASETS["digits"].summary
+        '1,797 handwritten digits of 8x8, bundled with scikit-learn; 360 held out'
     """
 
     load: Callable[[str | None, int], DataSplits]
