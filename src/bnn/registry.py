@@ -22,6 +22,17 @@ def did_you_mean(name: str, known: Iterable[str], count: int = 1) -> str:
     return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
+    """Return the message for a name that is not one of ``known``.
+
+    Example:
+        >>> unknown_name("recipe", "to-step", ["two-step", "xnor-net"])
+        "no recipe named 'to-step'. Did you mean 'two-step'? Known: two-step, xnor-net"
+    """
+    names = sorted(known)
+    return f"no {kind} named {name!r}.{did_you_mean(name, names)} Known: {', '.join(names)}"
+
+
 class Registry(Generic[T]):
     """Names for one kind of object.
 
@@ -60,8 +71,7 @@ class Registry(Generic[T]):
 
     def __getitem__(self, name: str) -> T:
         if name not in self._items:
-            hint = did_you_mean(name, self._items)
-            raise UnknownNameError(f"no {self.kind} named {name!r}.{hint} Known: {', '.join(self)}")
+            raise UnknownNameError(unknown_name(self.kind, name, self))
         return self._items[name]
 
     def __contains__(self, name: object) -> bool:

@@ -10,21 +10,15 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from bnn.errors import BnnError
-from bnn.registry import did_you_mean
+from bnn.registry import unknown_name
 
 if TYPE_CHECKING:
     from torch import nn
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
-    """Return the message for a name that is not one of ``known``.
-
-    Example:
-        >>> unknown("recipe", "to-step", ["two-step", "xnor-net"])
-        "no recipe named 'to-step'. Did you mean 'two-step'? Known: two-step, xnor-net."
-    """
-    names = sorted(known)
-    return f"no {kind} named {name!r}.{did_you_mean(name, names)} Known: {', '.join(names)}."
+    """Return the registries' message as a sentence, to which others may be added."""
+    return f"{unknown_name(kind, name, known)}."
 
 
 def check_model(name: str) -> None:

@@ -42,7 +42,7 @@ class RunFolder:
     ``final.ckpt`` is the result, ``tensorboard/`` has the curves.
 
     Args:
-        path: The folder; :meth:`open` makes it.
+        path: The folder; :meth:`begin` makes it.
     """
 
     def __init__(self, path: str | Path) -> None:

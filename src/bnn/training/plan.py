@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bnn.executor.engine import BinaryChef
-from bnn.executor.recipe import UserModules
-from bnn.training.config import Json, TrainConfig
+from bnn.executor.recipe import Recipe, UserModules, load_recipe
+from bnn.training.config import TrainConfig
 from bnn.training.data import DATASETS
 
 
@@ -31,19 +30,21 @@ class StepPlan:
     weight_decay: float
 
 
-def read_recipe(config: TrainConfig, user_modules: UserModules = ()) -> dict[str, Json] | None:
-    """Return the recipe's content as plain data, None for a float network.
+def read_recipe(config: TrainConfig, user_modules: UserModules = ()) -> Recipe | None:
+    """Return the run's recipe, None for a float network.
 
     Raises:
         RecipeError: If it is missing or malformed.
     """
-    if config.recipe is None:
-        return None
-    return BinaryChef(config.recipe, user_modules).recipe.as_dict()
+    return None if config.recipe is None else load_recipe(config.recipe, user_modules)
 
 
-def plan_steps(config: TrainConfig, user_modules: UserModules = ()) -> tuple[StepPlan, ...]:
+def plan_steps(config: TrainConfig, recipe: Recipe | None = None) -> tuple[StepPlan, ...]:
     """Return the steps of a run; the data set's default epochs are shared among them.
+
+    Args:
+        config: The run's settings.
+        recipe: What :func:`read_recipe` returned for them, so that the file is read once.
 
     Raises:
         RecipeError: If the recipe is missing or malformed.
@@ -54,10 +55,10 @@ def plan_steps(config: TrainConfig, user_modules: UserModules = ()) -> tuple[Ste
         [('step0', 20), ('step1', 20)]
     """
     entry = DATASETS[config.data]
+    recipe = recipe or read_recipe(config)
     given: list[tuple[str, int | None, float | None, float | None]] = [("float", None, None, None)]
-    if config.recipe is not None:
-        steps = BinaryChef(config.recipe, user_modules).recipe.steps
-        given = [(s.name, s.epochs, s.learning_rate, s.weight_decay) for s in steps]
+    if recipe is not None:
+        given = [(s.name, s.epochs, s.learning_rate, s.weight_decay) for s in recipe.steps]
     share = max(1, round(entry.epochs / len(given)))
     plans: list[StepPlan] = []
     for index, (name, epochs, rate, decay) in enumerate(given):

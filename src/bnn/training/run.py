@@ -92,7 +92,9 @@ def fit(
     with needs_extra("train", "training"):
         from bnn.training.session import Session, is_main_process
     main = is_main_process()
-    recipe, plans = read_recipe(config, user_modules), plan_steps(config, user_modules)
+    read = read_recipe(config, user_modules)
+    plans = plan_steps(config, read)
+    recipe = None if read is None else read.as_dict()
     folder = RunFolder(config.out)
     if main:  # the helpers of distributed training come when the folder has been begun
         folder.check(config, recipe, resume)
