@@ -1,9 +1,10 @@
 // Python module bnn._native. Bindings only: arguments were checked in Python.
-#include <nanobind/nanobind.h>
-
+#include "bindings.h"
 #include "bnn/version.h"
 
 NB_MODULE(_native, m) {
   m.doc() = "Native part of bnn.";
   m.def("version", &bnn::version, "Version that this native library was built for.");
+  bind_runtime(m);
+  bind_bconv2d(m);
 }

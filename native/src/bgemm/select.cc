@@ -2,11 +2,11 @@
 
 namespace bnn {
 
-#define BNN_BGEMM(name, needs, mr, min_rows, priority)                 \
-  namespace name {                                                     \
-  std::size_t panel_bytes(const PanelShape& shape);                    \
+#define BNN_BGEMM(name, needs, mr, min_rows, priority)                   \
+  namespace name {                                                       \
+  std::size_t panel_bytes(const PanelShape& shape);                      \
   void make_panel(const PanelShape&, const word_t* weight, void* panel); \
-  void tile(const TileArgs& args);                                     \
+  void tile(const TileArgs& args);                                       \
   }
 #include "bgemm/bgemm.inc"
 #undef BNN_BGEMM

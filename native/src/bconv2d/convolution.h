@@ -1,0 +1,24 @@
+// A convolution as the tile kernels see it: after padding with +-1 and aligning of groups.
+#pragma once
+
+#include <memory>
+
+#include "bnn/bconv2d.h"
+
+namespace bnn {
+
+struct Convolution {
+  ConvShape shape;  // pad_value is 0: other padding has become part of the image
+  const word_t* x;  // (batch, height, width, pixel_words)
+  std::size_t pixel_words;
+  std::size_t group_words;  // a group's channels begin at multiples of this in a pixel
+  std::unique_ptr<word_t[]> padded, aligned;  // own x where the caller's would not do
+};
+
+// Whether every filter sees one channel, its own.
+bool is_depthwise(const ConvShape& shape);
+
+// The convolution on x, copied only where padding or groups ask for it.
+Convolution prepare(const ConvShape& shape, const word_t* x);
+
+}  // namespace bnn

@@ -1,0 +1,106 @@
+// Copies of the input, in bits, that make padding with +-1 and unaligned groups ordinary.
+#include <algorithm>
+#include <cstring>
+
+#include "bconv2d/convolution.h"
+#include "bnn/threads.h"
+
+namespace bnn {
+
+namespace {
+
+constexpr std::size_t kGrain = 1 << 14;  // words: about 10 us of copying
+
+std::size_t rows_grain(std::size_t row_words) {
+  return std::max<std::size_t>(kGrain / std::max<std::size_t>(row_words, 1), 1);
+}
+
+// The image with a border of +1 (bits 0) or -1 (bits 1, pad bits still 0).
+void pad(Convolution& conv) {
+  ConvShape& s = conv.shape;
+  const std::size_t height = s.height + s.pad_top + s.pad_bottom;
+  const std::size_t width = s.width + s.pad_left + s.pad_right;
+  const std::size_t pixel = conv.pixel_words;
+  conv.padded.reset(new word_t[s.batch * height * width * pixel]);
+  word_t* out = conv.padded.get();
+  const word_t* x = conv.x;
+  const bool ones = s.pad_value < 0;
+  parallel_for(s.batch * height, rows_grain(width * pixel), [&](std::size_t from, std::size_t to) {
+    for (std::size_t row = from; row < to; ++row) {
+      const std::size_t y = row % height;
+      const bool inside = y >= s.pad_top && y < s.pad_top + s.height;
+      word_t* line = out + row * width * pixel;
+      const auto border = [&](std::size_t begin, std::size_t end) {
+        for (std::size_t i = begin * pixel; i < end * pixel; ++i) {
+          line[i] = ones ? valid_bits(s.channels, i % pixel) : 0;
+        }
+      };
+      if (!inside) {
+        border(0, width);
+        continue;
+      }
+      border(0, s.pad_left);
+      const std::size_t source = (row / height * s.height + y - s.pad_top) * s.width;
+      std::memcpy(line + s.pad_left * pixel, x + source * pixel, s.width * pixel * sizeof(word_t));
+      border(s.pad_left + s.width, width);
+    }
+  });
+  conv.x = out;
+  s.height = height;
+  s.width = width;
+  s.pad_top = s.pad_bottom = s.pad_left = s.pad_right = 0;
+}
+
+// Bits [first, first + count) of a row of words, as words whose pad bits are 0.
+void copy_bits(const word_t* row, std::size_t row_words, std::size_t first, std::size_t count,
+               word_t* out) {
+  const std::size_t shift = first % kWordBits;
+  for (std::size_t w = 0; w < words(count); ++w) {
+    const std::size_t at = first / kWordBits + w;
+    word_t bits = row[at] >> shift;
+    if (shift != 0 && at + 1 < row_words) bits |= row[at + 1] << (kWordBits - shift);
+    out[w] = bits & valid_bits(count, w);
+  }
+}
+
+// Each group's channels moved to words of their own.
+void align_groups(Convolution& conv) {
+  const ConvShape& s = conv.shape;
+  const std::size_t pixel = s.groups * conv.group_words;
+  const std::size_t pixels = s.batch * s.height * s.width;
+  conv.aligned.reset(new word_t[pixels * pixel]);
+  word_t* out = conv.aligned.get();
+  parallel_for(pixels, rows_grain(pixel), [&](std::size_t begin, std::size_t end) {
+    for (std::size_t p = begin; p < end; ++p) {
+      for (std::size_t g = 0; g < s.groups; ++g) {
+        copy_bits(conv.x + p * conv.pixel_words, conv.pixel_words, g * s.group_channels(),
+                  s.group_channels(), out + p * pixel + g * conv.group_words);
+      }
+    }
+  });
+  conv.x = out;
+  conv.pixel_words = pixel;
+}
+
+}  // namespace
+
+bool is_depthwise(const ConvShape& shape) {
+  return shape.groups == shape.channels && shape.groups == shape.out_channels && shape.groups > 1;
+}
+
+Convolution prepare(const ConvShape& shape, const word_t* x) {
+  Convolution conv{shape, x, words(shape.channels), words(shape.group_channels()), {}, {}};
+  if (shape.pad_value != 0 &&
+      (shape.pad_top | shape.pad_bottom | shape.pad_left | shape.pad_right) != 0) {
+    pad(conv);
+  }
+  conv.shape.pad_value = 0;
+  if (is_depthwise(shape)) {
+    conv.group_words = conv.pixel_words;  // its kernel takes all channels at once
+  } else if (shape.groups > 1 && shape.group_channels() % kWordBits != 0) {
+    align_groups(conv);
+  }
+  return conv;
+}
+
+}  // namespace bnn

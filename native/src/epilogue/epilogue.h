@@ -1,0 +1,23 @@
+// From counted bits to what the layer gives out, for the rows of one tile.
+#pragma once
+
+#include "bnn/epilogue.h"
+#include "bnn/isa.h"
+
+namespace bnn {
+
+struct EpilogueTile {
+  const Epilogue* epilogue;
+  std::size_t channels;           // output channels
+  std::size_t m;                  // rows
+  const std::size_t* pixels;      // (m): each row's pixel in the output
+  const std::int32_t* popcounts;  // (m, stride)
+  std::size_t stride;
+  std::int32_t k;  // bits that were compared: acc = k - 2 * popcount
+};
+
+using EpilogueKernel = void (*)(const EpilogueTile& tile);
+
+EpilogueKernel select_epilogue(Isa isa);
+
+}  // namespace bnn

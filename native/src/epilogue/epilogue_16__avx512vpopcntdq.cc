@@ -1,0 +1,20 @@
+// The epilogue in vectors of 16 floats, AVX-512. The steps: vector.h.
+#define BNN_LANES 16
+#include <immintrin.h>
+
+#include "epilogue/vector.h"
+
+namespace bnn {
+namespace {
+
+inline word_t negative(Floats v) { return _mm512_cmp_ps_mask(v, _mm512_setzero_ps(), _CMP_LT_OQ); }
+
+}  // namespace
+
+namespace epilogue_16__avx512vpopcntdq {
+
+void run(const EpilogueTile& tile) { run_tile(tile); }
+
+}  // namespace epilogue_16__avx512vpopcntdq
+
+}  // namespace bnn

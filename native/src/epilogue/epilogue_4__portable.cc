@@ -1,0 +1,22 @@
+// The epilogue in vectors of 4 floats, portable vectors. The steps: vector.h.
+#define BNN_LANES 4
+#include "epilogue/vector.h"
+
+namespace bnn {
+namespace {
+
+inline word_t negative(Floats v) {
+  word_t bits = 0;
+  for (int i = 0; i < BNN_LANES; ++i) bits |= static_cast<word_t>(v[i] < 0) << i;
+  return bits;
+}
+
+}  // namespace
+
+namespace epilogue_4__portable {
+
+void run(const EpilogueTile& tile) { run_tile(tile); }
+
+}  // namespace epilogue_4__portable
+
+}  // namespace bnn
