@@ -39,6 +39,9 @@ struct TileArgs {
   std::size_t stride;             // at least n rounded up to a multiple of 32; excess is scratch
 };
 
+// Threads share the filters of a layer in multiples of this.
+inline constexpr std::size_t kFilterBlock = 384;
+
 struct BgemmKernel {
   const char* name;
   Isa needs;
@@ -46,6 +49,8 @@ struct BgemmKernel {
   // A kernel serves products of at least min_rows rows; of those that do, the highest priority wins.
   std::size_t min_rows;
   int priority;
+  // The panel of the first n filters, n a multiple of kFilterBlock, is the first part of the whole panel:
+  // work is shared among threads by such parts.
   std::size_t (*panel_bytes)(const PanelShape& shape);
   void (*make_panel)(const PanelShape& shape, const word_t* weight, void* panel);
   void (*tile)(const TileArgs& args);

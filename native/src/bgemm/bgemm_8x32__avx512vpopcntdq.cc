@@ -38,12 +38,15 @@ inline Walk walk(const PanelShape& shape, const Run& run) {
   return {halves, run.count / shape.tap_words, 2 * shape.tap_words};
 }
 
+// Unrolled by hand in all loops over M and V: else GCC keeps the sums in memory between runs.
+#define BNN_UNROLL _Pragma("GCC unroll 16")
+
 template <int M, int V>
 void block(const TileArgs& args, std::size_t row, const std::uint32_t* panel, std::int32_t* out) {
   const std::size_t halves_of_tap = tap_halves(args.shape);
   __m512i sums[M][V];
-  for (int m = 0; m < M; ++m) {
-    for (int v = 0; v < V; ++v) sums[m][v] = _mm512_setzero_si512();
+  BNN_UNROLL for (int m = 0; m < M; ++m) {
+    BNN_UNROLL for (int v = 0; v < V; ++v) sums[m][v] = _mm512_setzero_si512();
   }
   for (std::size_t r = 0; r < args.run_count; ++r) {
     const Run& run = args.runs[r];
@@ -52,15 +55,15 @@ void block(const TileArgs& args, std::size_t row, const std::uint32_t* panel, st
     std::ptrdiff_t at = run.offset * 2;
     for (std::size_t s = 0; s < steps.stretches; ++s, at += steps.a_step) {
       const std::uint32_t* a[M];
-      for (int m = 0; m < M; ++m) {
+      BNN_UNROLL for (int m = 0; m < M; ++m) {
         a[m] = reinterpret_cast<const std::uint32_t*>(args.rows[row + m]) + at;
       }
       for (std::size_t i = 0; i < steps.halves; ++i, w += V * kLanes) {
         __m512i weights[V];
-        for (int v = 0; v < V; ++v) weights[v] = _mm512_loadu_si512(w + v * kLanes);
-        for (int m = 0; m < M; ++m) {
+        BNN_UNROLL for (int v = 0; v < V; ++v) weights[v] = _mm512_loadu_si512(w + v * kLanes);
+        BNN_UNROLL for (int m = 0; m < M; ++m) {
           const __m512i x = _mm512_set1_epi32(static_cast<int>(a[m][i]));
-          for (int v = 0; v < V; ++v) {
+          BNN_UNROLL for (int v = 0; v < V; ++v) {
             sums[m][v] =
                 _mm512_add_epi32(sums[m][v], _mm512_popcnt_epi32(_mm512_xor_si512(x, weights[v])));
           }
@@ -68,23 +71,37 @@ void block(const TileArgs& args, std::size_t row, const std::uint32_t* panel, st
       }
     }
   }
-  for (int m = 0; m < M; ++m) {
-    for (int v = 0; v < V; ++v) {
+  BNN_UNROLL for (int m = 0; m < M; ++m) {
+    BNN_UNROLL for (int v = 0; v < V; ++v) {
       _mm512_storeu_si512(out + m * args.stride + v * kLanes, sums[m][v]);
     }
   }
 }
 
-// `M` rows with all filters.
-template <int M>
-void rows(const TileArgs& args, std::size_t row) {
-  const std::size_t halves = args.shape.taps * tap_halves(args.shape);
-  const std::size_t padded = padded_filters(args.shape);
-  const std::uint32_t* panel = static_cast<const std::uint32_t*>(args.panel);
-  std::int32_t* out = args.popcounts + row * args.stride;
-  std::size_t n = 0;
-  for (; n + kBlock <= padded; n += kBlock) block<M, 2>(args, row, panel + n * halves, out + n);
-  if (n < padded) block<M, 1>(args, row, panel + n * halves, out + n);
+// All rows with V * 16 filters, whose weights stay in the first-level cache.
+template <int V>
+void filters(const TileArgs& args, const std::uint32_t* panel, std::int32_t* out) {
+  std::size_t row = 0;
+  for (; row + 8 <= args.m; row += 8) block<8, V>(args, row, panel, out + row * args.stride);
+  std::int32_t* rest = out + row * args.stride;
+  switch (args.m - row) {
+    case 7:
+      return block<7, V>(args, row, panel, rest);
+    case 6:
+      return block<6, V>(args, row, panel, rest);
+    case 5:
+      return block<5, V>(args, row, panel, rest);
+    case 4:
+      return block<4, V>(args, row, panel, rest);
+    case 3:
+      return block<3, V>(args, row, panel, rest);
+    case 2:
+      return block<2, V>(args, row, panel, rest);
+    case 1:
+      return block<1, V>(args, row, panel, rest);
+    default:
+      return;
+  }
 }
 
 }  // namespace
@@ -112,24 +129,14 @@ void make_panel(const PanelShape& shape, const word_t* weight, void* panel) {
 }
 
 void tile(const TileArgs& args) {
-  switch (args.m) {
-    case 1:
-      return rows<1>(args, 0);
-    case 2:
-      return rows<2>(args, 0);
-    case 3:
-      return rows<3>(args, 0);
-    case 4:
-      return rows<4>(args, 0);
-    case 5:
-      return rows<5>(args, 0);
-    case 6:
-      return rows<6>(args, 0);
-    case 7:
-      return rows<7>(args, 0);
-    default:
-      return rows<8>(args, 0);
+  const std::size_t halves = args.shape.taps * tap_halves(args.shape);
+  const std::size_t padded = padded_filters(args.shape);
+  const std::uint32_t* panel = static_cast<const std::uint32_t*>(args.panel);
+  std::size_t n = 0;
+  for (; n + kBlock <= padded; n += kBlock) {
+    filters<2>(args, panel + n * halves, args.popcounts + n);
   }
+  if (n < padded) filters<1>(args, panel + n * halves, args.popcounts + n);
 }
 
 }  // namespace bnn::bgemm_8x32__avx512vpopcntdq

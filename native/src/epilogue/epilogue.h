@@ -8,10 +8,11 @@ namespace bnn {
 
 struct EpilogueTile {
   const Epilogue* epilogue;
-  std::size_t channels;           // output channels
+  std::size_t channels;           // of the whole output
+  std::size_t begin, end;         // those of this tile; begin is a multiple of 64
   std::size_t m;                  // rows
   const std::size_t* pixels;      // (m): each row's pixel in the output
-  const std::int32_t* popcounts;  // (m, stride)
+  const std::int32_t* popcounts;  // (m, stride): of the channels from begin
   std::size_t stride;
   std::int32_t k;  // bits that were compared: acc = k - 2 * popcount
 };

@@ -24,11 +24,12 @@ inline void store(float* to, Floats v) { __builtin_memcpy(to, &v, sizeof(v)); }
 // Defined by each file: bit i = (v[i] < 0).
 inline word_t negative(Floats v);
 
-constexpr const float* Epilogue::*kParameters[] = {
-    &Epilogue::scale,           &Epilogue::bias,         &Epilogue::first_slope,
-    &Epilogue::affine_scale,    &Epilogue::affine_shift, &Epilogue::second_shift_in,
-    &Epilogue::second_slope,    &Epilogue::second_shift_out,
-    &Epilogue::bit_scale,       &Epilogue::bit_shift};
+constexpr const float* Epilogue::* kParameters[] = {
+    &Epilogue::scale,        &Epilogue::bias,
+    &Epilogue::first_slope,  &Epilogue::affine_scale,
+    &Epilogue::affine_shift, &Epilogue::second_shift_in,
+    &Epilogue::second_slope, &Epilogue::second_shift_out,
+    &Epilogue::bit_scale,    &Epilogue::bit_shift};
 constexpr int kParameterCount = sizeof(kParameters) / sizeof(kParameters[0]);
 
 // The same steps with the parameters of channel c and those after it.
@@ -136,47 +137,61 @@ struct Tail {
 
 inline void integers(const EpilogueTile& t) {
   for (std::size_t m = 0; m < t.m; ++m) {
-    const std::int32_t* counts = t.popcounts + m * t.stride;
-    std::int32_t* out = t.epilogue->out_int32 + t.pixels[m] * t.channels;
-    for (std::size_t c = 0; c < t.channels; ++c) out[c] = t.k - 2 * counts[c];
+    const std::int32_t* popcounts = t.popcounts + m * t.stride;
+    std::int32_t* out = t.epilogue->out_int32 + t.pixels[m] * t.channels + t.begin;
+    for (std::size_t c = 0; c < t.end - t.begin; ++c) out[c] = t.k - 2 * popcounts[c];
   }
 }
 
-// Fewer than 64 channels, the last ones: bits of one word.
-inline word_t last_channels(const Epilogue& e, const Tail& tail, std::size_t count,
-                            const std::int32_t* popcounts, std::int32_t k, const float* residual,
-                            float* out) {
-  word_t bits = 0;
-  for (std::size_t c = 0; c < count; c += kTail) {
-    const float* added = residual == nullptr ? nullptr : residual + c;
-    float* result = out == nullptr ? nullptr : out + c;
-    bits |= (c + kTail <= count ? channels<kTail / BNN_LANES>(from_channel(e, c), popcounts + c, k,
-                                                              added, result)
-                                : tail.run(popcounts + c, k, added, result))
-            << c;
+// Where one row's values are, of some channels.
+struct Row {
+  const std::int32_t* popcounts;
+  const float* residual;  // or null
+  float* out;             // or null
+
+  Row(const EpilogueTile& t, std::size_t m, std::size_t channel)
+      : popcounts(t.popcounts + m * t.stride + channel - t.begin) {
+    const std::size_t offset = t.pixels[m] * t.channels + channel;
+    residual = t.epilogue->residual == nullptr ? nullptr : t.epilogue->residual + offset;
+    out = t.epilogue->out == nullptr ? nullptr : t.epilogue->out + offset;
   }
-  return bits;
+};
+
+inline void put(const EpilogueTile& t, std::size_t m, std::size_t channel, word_t bits) {
+  if (t.epilogue->bits == nullptr) return;
+  t.epilogue->bits[t.pixels[m] * words(t.channels) + channel / kWordBits] = bits;
+}
+
+// The last channels, fewer than 64.
+inline void last_channels(const EpilogueTile& t, std::size_t first) {
+  const std::size_t left = (t.end - first) % kTail, whole = t.end - left;
+  const Tail tail(*t.epilogue, whole, left);
+  for (std::size_t m = 0; m < t.m; ++m) {
+    word_t bits = 0;
+    for (std::size_t c = first; c < t.end; c += kTail) {
+      const Row row(t, m, c);
+      const word_t some =
+          c < whole ? channels<kTail / BNN_LANES>(from_channel(*t.epilogue, c), row.popcounts, t.k,
+                                                  row.residual, row.out)
+                    : tail.run(row.popcounts, t.k, row.residual, row.out);
+      bits |= some << (c - first);
+    }
+    put(t, m, first, bits);
+  }
 }
 
 inline void floats(const EpilogueTile& t) {
-  const std::size_t left = t.channels % kTail;
-  const Tail tail(*t.epilogue, t.channels - left, left);
-  const std::size_t row_words = words(t.channels);
-  for (std::size_t w = 0; w < row_words; ++w) {
-    const std::size_t first = w * kWordBits;
-    const Epilogue e = from_channel(*t.epilogue, first);
-    for (std::size_t m = 0; m < t.m; ++m) {
-      const std::int32_t* popcounts = t.popcounts + m * t.stride + first;
-      const std::size_t offset = t.pixels[m] * t.channels + first;
-      const float* residual = e.residual == nullptr ? nullptr : e.residual + offset;
-      float* out = e.out == nullptr ? nullptr : e.out + offset;
-      const word_t bits =
-          t.channels - first >= kWordBits
-              ? channels<kWordBits / BNN_LANES>(e, popcounts, t.k, residual, out)
-              : last_channels(e, tail, t.channels - first, popcounts, t.k, residual, out);
-      if (e.bits != nullptr) e.bits[t.pixels[m] * row_words + w] = bits;
+  const std::size_t whole = t.begin + (t.end - t.begin) / kWordBits * kWordBits;
+  for (std::size_t m = 0; m < t.m; ++m) {
+    // Row by row, so that stores go to consecutive lines.
+    for (std::size_t c = t.begin; c < whole; c += kWordBits) {
+      const Row row(t, m, c);
+      put(t, m, c,
+          channels<kWordBits / BNN_LANES>(from_channel(*t.epilogue, c), row.popcounts, t.k,
+                                          row.residual, row.out));
     }
   }
+  if (whole < t.end) last_channels(t, whole);
 }
 
 inline void run_tile(const EpilogueTile& tile) {
