@@ -32,25 +32,19 @@ constexpr const float* Epilogue::* kParameters[] = {
     &Epilogue::bit_scale,    &Epilogue::bit_shift};
 constexpr int kParameterCount = sizeof(kParameters) / sizeof(kParameters[0]);
 
-// The same steps with the parameters of channel c and those after it.
-inline Epilogue from_channel(Epilogue epilogue, std::size_t c) {
-  for (const auto parameter : kParameters) {
-    if (epilogue.*parameter != nullptr) epilogue.*parameter += c;
-  }
-  return epilogue;
-}
-
+// V vectors of channels, from channel c of the parameters on.
 template <int V>
 struct Block {
   Floats v[V];
+  std::size_t c;
 
   void multiply(const float* by) {
     if (by == nullptr) return;
-    for (int i = 0; i < V; ++i) v[i] *= load(by + i * BNN_LANES);
+    for (int i = 0; i < V; ++i) v[i] *= load(by + c + i * BNN_LANES);
   }
   void add(const float* what) {
     if (what == nullptr) return;
-    for (int i = 0; i < V; ++i) v[i] += load(what + i * BNN_LANES);
+    for (int i = 0; i < V; ++i) v[i] += load(what + c + i * BNN_LANES);
   }
   void activate(Activation activation, const float* slope) {
     const Floats zero = {}, one = zero + 1.0f;
@@ -61,7 +55,9 @@ struct Block {
         for (int i = 0; i < V; ++i) v[i] = v[i] < zero ? zero : v[i];
         return;
       case Activation::kPrelu:
-        for (int i = 0; i < V; ++i) v[i] = v[i] < zero ? v[i] * load(slope + i * BNN_LANES) : v[i];
+        for (int i = 0; i < V; ++i) {
+          v[i] = v[i] < zero ? v[i] * load(slope + c + i * BNN_LANES) : v[i];
+        }
         return;
       case Activation::kHardtanh:
         for (int i = 0; i < V; ++i) {
@@ -73,14 +69,29 @@ struct Block {
   }
 };
 
-// V vectors of channels of one pixel. Returns their bits.
+// Where one pixel's values are: those of channel 0, also where a tile begins at another.
+struct Row {
+  const std::int32_t* popcounts;
+  const float* residual;  // or null
+  float* out;             // or null
+
+  Row(const EpilogueTile& t, std::size_t m) : popcounts(t.popcounts + m * t.stride - t.begin) {
+    const std::size_t offset = t.pixels[m] * t.channels;
+    residual = t.epilogue->residual == nullptr ? nullptr : t.epilogue->residual + offset;
+    out = t.epilogue->out == nullptr ? nullptr : t.epilogue->out + offset;
+  }
+  Row(const std::int32_t* counts, const float* added, float* result)
+      : popcounts(counts), residual(added), out(result) {}
+};
+
+// The steps for V vectors of channels from c on. Returns their bits.
 template <int V>
-inline word_t channels(const Epilogue& e, const std::int32_t* popcounts, std::int32_t k,
-                       const float* residual, float* out) {
+inline word_t channels(const Epilogue& e, const Row& row, std::int32_t k, std::size_t c) {
   Block<V> block;
+  block.c = c;
   for (int i = 0; i < V; ++i) {
     Ints count;
-    __builtin_memcpy(&count, popcounts + i * BNN_LANES, sizeof(count));
+    __builtin_memcpy(&count, row.popcounts + c + i * BNN_LANES, sizeof(count));
     block.v[i] = __builtin_convertvector(k - (count + count), Floats);
   }
   block.multiply(e.scale);
@@ -88,13 +99,13 @@ inline word_t channels(const Epilogue& e, const std::int32_t* popcounts, std::in
   block.activate(e.first_activation, e.first_slope);
   block.multiply(e.affine_scale);
   block.add(e.affine_shift);
-  if (e.residual_at == ResidualAt::kBeforeActivation) block.add(residual);
+  if (e.residual_at == ResidualAt::kBeforeActivation) block.add(row.residual);
   block.add(e.second_shift_in);
   block.activate(e.second_activation, e.second_slope);
   block.add(e.second_shift_out);
-  if (e.residual_at == ResidualAt::kAfterActivation) block.add(residual);
-  if (out != nullptr) {
-    for (int i = 0; i < V; ++i) store(out + i * BNN_LANES, block.v[i]);
+  if (e.residual_at == ResidualAt::kAfterActivation) block.add(row.residual);
+  if (row.out != nullptr) {
+    for (int i = 0; i < V; ++i) store(row.out + c + i * BNN_LANES, block.v[i]);
   }
   if (e.bits == nullptr) return 0;
   block.multiply(e.bit_scale);
@@ -110,27 +121,27 @@ constexpr std::size_t kTail = 16;  // channels
 struct Tail {
   float copies[kParameterCount][kTail] = {};
   Epilogue epilogue;
-  std::size_t count;
+  std::size_t first, count;
 
-  Tail(const Epilogue& whole, std::size_t c, std::size_t n)
-      : epilogue(from_channel(whole, c)), count(n) {
+  Tail(const Epilogue& whole, std::size_t c, std::size_t n) : epilogue(whole), first(c), count(n) {
     for (int i = 0; i < kParameterCount; ++i) {
       const float*& parameter = epilogue.*kParameters[i];
       if (parameter == nullptr) continue;
-      __builtin_memcpy(copies[i], parameter, n * sizeof(float));
+      __builtin_memcpy(copies[i], parameter + c, n * sizeof(float));
       parameter = copies[i];
     }
   }
   Tail(const Tail&) = delete;
 
-  word_t run(const std::int32_t* popcounts, std::int32_t k, const float* residual,
-             float* out) const {
+  word_t run(const Row& row, std::int32_t k) const {
     std::int32_t counts[kTail] = {};
     float added[kTail] = {}, result[kTail];
-    __builtin_memcpy(counts, popcounts, count * sizeof(std::int32_t));
-    if (residual != nullptr) __builtin_memcpy(added, residual, count * sizeof(float));
-    const word_t bits = channels<kTail / BNN_LANES>(epilogue, counts, k, added, result);
-    if (out != nullptr) __builtin_memcpy(out, result, count * sizeof(float));
+    __builtin_memcpy(counts, row.popcounts + first, count * sizeof(std::int32_t));
+    if (row.residual != nullptr) {
+      __builtin_memcpy(added, row.residual + first, count * sizeof(float));
+    }
+    const word_t bits = channels<kTail / BNN_LANES>(epilogue, Row(counts, added, result), k, 0);
+    if (row.out != nullptr) __builtin_memcpy(row.out + first, result, count * sizeof(float));
     return bits & ((word_t{1} << count) - 1);
   }
 };
@@ -143,20 +154,6 @@ inline void integers(const EpilogueTile& t) {
   }
 }
 
-// Where one row's values are, of some channels.
-struct Row {
-  const std::int32_t* popcounts;
-  const float* residual;  // or null
-  float* out;             // or null
-
-  Row(const EpilogueTile& t, std::size_t m, std::size_t channel)
-      : popcounts(t.popcounts + m * t.stride + channel - t.begin) {
-    const std::size_t offset = t.pixels[m] * t.channels + channel;
-    residual = t.epilogue->residual == nullptr ? nullptr : t.epilogue->residual + offset;
-    out = t.epilogue->out == nullptr ? nullptr : t.epilogue->out + offset;
-  }
-};
-
 inline void put(const EpilogueTile& t, std::size_t m, std::size_t channel, word_t bits) {
   if (t.epilogue->bits == nullptr) return;
   t.epilogue->bits[t.pixels[m] * words(t.channels) + channel / kWordBits] = bits;
@@ -167,28 +164,24 @@ inline void last_channels(const EpilogueTile& t, std::size_t first) {
   const std::size_t left = (t.end - first) % kTail, whole = t.end - left;
   const Tail tail(*t.epilogue, whole, left);
   for (std::size_t m = 0; m < t.m; ++m) {
+    const Row row(t, m);
     word_t bits = 0;
-    for (std::size_t c = first; c < t.end; c += kTail) {
-      const Row row(t, m, c);
-      const word_t some =
-          c < whole ? channels<kTail / BNN_LANES>(from_channel(*t.epilogue, c), row.popcounts, t.k,
-                                                  row.residual, row.out)
-                    : tail.run(row.popcounts, t.k, row.residual, row.out);
-      bits |= some << (c - first);
+    for (std::size_t c = first; c < whole; c += kTail) {
+      bits |= channels<kTail / BNN_LANES>(*t.epilogue, row, t.k, c) << (c - first);
     }
+    if (left != 0) bits |= tail.run(row, t.k) << (whole - first);
     put(t, m, first, bits);
   }
 }
 
+// Pixel by pixel, so that stores go to consecutive lines.
 inline void floats(const EpilogueTile& t) {
   const std::size_t whole = t.begin + (t.end - t.begin) / kWordBits * kWordBits;
+  const Epilogue e = *t.epilogue;  // a copy: stores to `out` cannot change it
   for (std::size_t m = 0; m < t.m; ++m) {
-    // Row by row, so that stores go to consecutive lines.
+    const Row row(t, m);
     for (std::size_t c = t.begin; c < whole; c += kWordBits) {
-      const Row row(t, m, c);
-      put(t, m, c,
-          channels<kWordBits / BNN_LANES>(from_channel(*t.epilogue, c), row.popcounts, t.k,
-                                          row.residual, row.out));
+      put(t, m, c, channels<kWordBits / BNN_LANES>(e, row, t.k, c));
     }
   }
   if (whole < t.end) last_channels(t, whole);
