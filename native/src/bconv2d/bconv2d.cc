@@ -151,8 +151,8 @@ void run_items(const Job& job, std::size_t begin, std::size_t end) {
 // How many filters make a part. All of them if there are tiles enough for the threads to share, for
 // every part reads the rows again. Groups are not cut.
 std::size_t part_filters(const ConvShape& shape, std::size_t tiles) {
-  const std::size_t wanted = 4 * static_cast<std::size_t>(num_threads());
-  if (wanted == 4 || tiles >= wanted || shape.groups != 1) return shape.out_channels;
+  const std::size_t wanted = 16 * static_cast<std::size_t>(num_threads());
+  if (wanted == 16 || tiles >= wanted || shape.groups != 1) return shape.out_channels;
   const std::size_t blocks = (shape.out_channels + kFilterBlock - 1) / kFilterBlock;
   const std::size_t parts = std::min(blocks, (wanted + tiles - 1) / tiles);
   return (blocks + parts - 1) / parts * kFilterBlock;

@@ -40,7 +40,7 @@ struct TileArgs {
 };
 
 // Threads share the filters of a layer in multiples of this.
-inline constexpr std::size_t kFilterBlock = 384;
+inline constexpr std::size_t kFilterBlock = 128;
 
 struct BgemmKernel {
   const char* name;
