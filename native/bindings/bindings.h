@@ -8,3 +8,4 @@ void bind_bconv2d(nanobind::module_& m);
 void bind_pack(nanobind::module_& m);
 void bind_pool(nanobind::module_& m);
 void bind_weight_only(nanobind::module_& m);
+void bind_roof(nanobind::module_& m);

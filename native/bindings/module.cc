@@ -7,4 +7,5 @@ NB_MODULE(_native, m) {
   m.def("version", &bnn::version, "Version that this native library was built for.");
   bind_runtime(m);
   bind_bconv2d(m);
+  bind_roof(m);
 }
