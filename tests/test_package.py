@@ -85,7 +85,7 @@ FLOORS = [  # each imports from those before it only
     {"config", "select"},
     {"ops", "models"},
     {"layers"},
-    {"convert", "inspect"},
+    {"convert", "inspect", "packed"},
     {"executor"},
     {"training", "engine"},
     {"cli"},

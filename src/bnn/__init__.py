@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from bnn.errors import BnnError
     from bnn.executor import BinaryChef
     from bnn.inspect import count_ops, summary
+    from bnn.packed.runtime import get_num_threads, runtime_info, set_num_threads
 
 # Public name -> the module it comes from, which is imported when the name is first used: the
 # command line answers --help without waiting seconds for torch.
@@ -34,6 +35,9 @@ _HOME = {
     "BinaryChef": "bnn.executor",
     "count_ops": "bnn.inspect",
     "summary": "bnn.inspect",
+    "get_num_threads": "bnn.packed.runtime",
+    "runtime_info": "bnn.packed.runtime",
+    "set_num_threads": "bnn.packed.runtime",
 }
 
 __all__ = [
@@ -47,7 +51,10 @@ __all__ = [
     "conversion_report",
     "count_ops",
     "get_modules_to_binarize",
+    "get_num_threads",
     "prepare_binary_model",
+    "runtime_info",
+    "set_num_threads",
     "summary",
     "swap_modules_by_name",
 ]

@@ -33,3 +33,11 @@ class DataError(BnnError, ValueError):
 
 class MissingExtraError(BnnError, ImportError):
     """A feature whose optional dependencies are not installed."""
+
+
+class PackedError(BnnError, ValueError):
+    """An argument that a 1-bit operation cannot take, or a layer that cannot be packed."""
+
+
+class NativePartError(BnnError, ImportError):
+    """The compiled part of ``bnn`` is missing, or is another version's."""

@@ -11,12 +11,12 @@ from collections.abc import Sequence
 
 import typer.main
 
-from bnn.cli import demo, evaluate, models, recipes, summary, terminal, train
+from bnn.cli import demo, evaluate, info, models, recipes, summary, terminal, train
 from bnn.cli.app import Session, app
 from bnn.cli.failures import DONE, FAILED, INTERRUPTED, explain
 
 #: The verbs, as modules; importing one registers its command.
-VERBS = (demo, train, evaluate, summary, recipes, models)
+VERBS = (demo, train, evaluate, summary, recipes, models, info)
 
 __all__ = ["VERBS", "app", "main"]
 

@@ -30,7 +30,7 @@ def examples(*lines: str) -> str:
 class _Verbs(typer.core.TyperGroup):
     """Lists the verbs in the order in which they are needed; typer puts groups last."""
 
-    order = ("demo", "train", "eval", "summary", "recipes", "models")
+    order = ("demo", "train", "eval", "summary", "recipes", "models", "info")
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the names of the verbs, those unknown here at the end."""

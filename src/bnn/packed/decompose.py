@@ -1,0 +1,137 @@
+"""What a trained binary layer consists of: signs, and factors per output channel."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from bnn.errors import PackedError
+from bnn.layers import BinaryLayer
+from bnn.ops import (
+    AdvancedInputBinarizer,
+    BasicInputBinarizer,
+    BasicScaleBinarizer,
+    StochasticInputBinarizer,
+)
+from bnn.ops.base import WeightBinarizer
+
+_SIGNS = (BasicInputBinarizer, AdvancedInputBinarizer, StochasticInputBinarizer)
+_SIGN_NAMES = ", ".join(cls.__name__ for cls in _SIGNS)
+
+
+class Parts(NamedTuple):
+    """``y = (sum * scale + bias) * post_scale``; all but the signs may be missing."""
+
+    signs: Tensor
+    scale: Tensor | None
+    bias: Tensor | None
+    post_scale: Tensor | None
+
+
+def decompose(layer: nn.Module, kind: type[BinaryLayer]) -> Parts:
+    """Return the parts of a binary layer.
+
+    Args:
+        layer: The layer, which is not changed.
+        kind: Its class in :mod:`bnn.layers`.
+
+    Raises:
+        PackedError: If it is of another kind, or a stage cannot be packed; the message names it.
+
+    Example:
+        >>> from bnn import BConfig
+        >>> from bnn.layers import Linear
+        >>> layer = Linear(4, 2, bconfig=BConfig(BasicInputBinarizer))
+        >>> decompose(layer, Linear)
+        Traceback (most recent call last):
+        bnn.errors.PackedError: the layer's weight_pre_process is Identity; ...
+    """
+    if not isinstance(layer, kind):
+        raise PackedError(
+            f"a {type(layer).__name__} cannot be packed here; give a bnn.layers.{kind.__name__}. "
+            "bnn.prepare_binary_model makes binary layers of float ones."
+        )
+    for method in ("forward", "_compute"):
+        if getattr(type(layer), method) is not getattr(kind, method):
+            raise PackedError(
+                f"the layer, a {type(layer).__name__}, has a {method} of its own; packed layers "
+                f"compute what bnn.layers.{kind.__name__} does."
+            )
+    _check_activation(layer.activation_pre_process)
+    with torch.no_grad():
+        signs, scale = _weight(layer)
+        bias = None if layer.bias is None else layer.bias.detach()
+        post_scale = _post_scale(layer.activation_post_process, len(signs))
+    factors = (None if v is None else _float32(v) for v in (scale, bias, post_scale))
+    return Parts(signs, *factors)
+
+
+def _float32(factor: Tensor) -> Tensor:
+    if factor.dtype not in (torch.float32, torch.float16, torch.bfloat16):
+        raise PackedError(
+            f"the layer holds {factor.dtype}; packed layers compute in float32. Convert the layer "
+            "with .float()."
+        )
+    return factor.detach().float()
+
+
+def _refuse(stage: str, module: nn.Module, why: str, allowed: str) -> PackedError:
+    return PackedError(f"the layer's {stage} is {type(module).__name__}{why}; allowed: {allowed}.")
+
+
+def _is_sign(module: nn.Module) -> bool:
+    """Say whether it is one of _SIGNS, or a subclass that computes the same."""
+    return any(isinstance(module, cls) and type(module).forward is cls.forward for cls in _SIGNS)
+
+
+def _check_deterministic(stage: str, module: nn.Module) -> None:
+    if isinstance(module, StochasticInputBinarizer) and module.training:
+        raise _refuse(
+            stage, module, " in training mode, which is random", "evaluation: call layer.eval()"
+        )
+
+
+def _check_activation(module: nn.Module) -> None:
+    if not _is_sign(module):
+        raise _refuse("activation_pre_process", module, "", _SIGN_NAMES)
+    _check_deterministic("activation_pre_process", module)
+
+
+def _weight(layer: BinaryLayer) -> tuple[Tensor, Tensor | None]:
+    """Return signs in a type that can be packed, and the scale."""
+    binarizer, stage = layer.weight_pre_process, "weight_pre_process"
+    weight = layer.weight.detach()
+    if _is_sign(binarizer):
+        _check_deterministic(stage, binarizer)
+        signs, scale = binarizer(weight), None
+    elif (
+        isinstance(binarizer, WeightBinarizer)
+        and type(binarizer).forward is WeightBinarizer.forward
+    ):
+        signs, scale = binarizer.decompose(weight)
+    else:
+        allowed = f"a WeightBinarizer that keeps its forward, {_SIGN_NAMES}"
+        raise _refuse(stage, binarizer, "", allowed)
+    if not bool((signs.abs() == 1).all()):
+        raise _refuse(stage, binarizer, ", whose signs are not all -1 or +1", "one that gives them")
+    if scale is not None and tuple(scale.shape) != (len(weight),):
+        why = f", whose scale has shape {tuple(scale.shape)}"
+        raise _refuse(stage, binarizer, why, f"one scale for each filter, ({len(weight)},)")
+    return signs.to(torch.int8), scale
+
+
+def _post_scale(module: nn.Module, out: int) -> Tensor | None:
+    stage, allowed = "activation_post_process", "Identity, BasicScaleBinarizer with one per channel"
+    if isinstance(module, nn.Identity):
+        return None
+    if not isinstance(module, BasicScaleBinarizer) or (
+        type(module).forward is not BasicScaleBinarizer.forward
+    ):
+        raise _refuse(stage, module, "", allowed)
+    alpha: Tensor = module.alpha.detach()
+    per_channel = alpha.dim() > 1 and alpha.numel() == alpha.shape[1] == out
+    if not per_channel and alpha.numel() != 1:
+        raise _refuse(stage, module, f" of shape {tuple(alpha.shape)}", allowed)
+    return alpha.flatten().expand(out)

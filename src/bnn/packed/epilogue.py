@@ -1,0 +1,115 @@
+"""What happens to a binary convolution's sums before they leave it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+from torch import Tensor
+
+from bnn.errors import PackedError
+
+Activation = Literal["relu", "prelu", "hardtanh"]
+ResidualAt = Literal["before_activation", "after_activation"]
+
+ACTIVATIONS: dict[str | None, int] = {None: 0, "relu": 1, "prelu": 2, "hardtanh": 3}
+RESIDUAL_AT: dict[str | None, int] = {None: 0, "before_activation": 1, "after_activation": 2}
+
+
+@dataclass(frozen=True, eq=False)
+class Epilogue:
+    """The steps from a sum to the layer's output; what is None is left out.
+
+    Each step is one float32 operation, rounded by itself, in this order. ``acc`` is the exact sum,
+    converted to float32; ``c`` is the output channel::
+
+        v = acc
+        v = v * scale[c];  v = v + bias[c]
+        v = first_activation(v)                    # "prelu": v * first_slope[c] where v < 0
+        v = v * affine_scale[c];  v = v + affine_shift[c]
+        v = v + residual                           # if residual_at == "before_activation"
+        v = v + second_shift_in[c]
+        v = second_activation(v)                   # "prelu": v * second_slope[c] where v < 0
+        v = v + second_shift_out[c]                # RPReLU is shift, PReLU, shift
+        v = v + residual                           # if residual_at == "after_activation"
+        out = v
+        bit = v * bit_scale[c] + bit_shift[c] < 0
+
+    So a batch norm and the sign of the next layer are ``bit_scale`` and ``bit_shift``. The residual
+    itself is an argument of the call, not of the epilogue.
+
+    Attributes:
+        scale: ``(O,)`` float32, like every tensor here.
+        bias: ``(O,)``.
+        first_activation: ``"relu"``, ``"prelu"``, ``"hardtanh"`` or None.
+        first_slope: ``(O,)``: exactly where ``first_activation`` is ``"prelu"``.
+        affine_scale: ``(O,)``.
+        affine_shift: ``(O,)``.
+        residual_at: ``"before_activation"`` or ``"after_activation"``, meaning the second
+            activation, or None: there is no residual.
+        second_shift_in: ``(O,)``.
+        second_activation: As ``first_activation``.
+        second_slope: ``(O,)``: exactly where ``second_activation`` is ``"prelu"``.
+        second_shift_out: ``(O,)``.
+        bit_scale: ``(O,)``: used only where bits are asked for, as is ``bit_shift``.
+        bit_shift: ``(O,)``.
+
+    Raises:
+        PackedError: If a name is unknown, or a PReLU and its slope do not come together.
+
+    Example:
+        >>> Epilogue(scale=torch.ones(4), first_activation="relu")
+        Epilogue(scale=(4,), first_activation='relu')
+    """
+
+    scale: Tensor | None = None
+    bias: Tensor | None = None
+    first_activation: Activation | None = None
+    first_slope: Tensor | None = None
+    affine_scale: Tensor | None = None
+    affine_shift: Tensor | None = None
+    residual_at: ResidualAt | None = None
+    second_shift_in: Tensor | None = None
+    second_activation: Activation | None = None
+    second_slope: Tensor | None = None
+    second_shift_out: Tensor | None = None
+    bit_scale: Tensor | None = None
+    bit_shift: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        for place in ("first", "second"):
+            name = f"{place}_activation"
+            _check_name(name, getattr(self, name), ACTIVATIONS)
+            is_prelu = getattr(self, name) == "prelu"
+            if is_prelu != (getattr(self, f"{place}_slope") is not None):
+                raise PackedError(
+                    f"Epilogue: {name} is {getattr(self, name)!r} and {place}_slope is "
+                    f"{'missing' if is_prelu else 'given'}; a slope goes with 'prelu', and only "
+                    "with it."
+                )
+        _check_name("residual_at", self.residual_at, RESIDUAL_AT)
+
+    def given(self) -> dict[str, Any]:
+        """Return the fields that are not None, by name."""
+        return {name: value for name in FIELDS if (value := getattr(self, name)) is not None}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the tensors that are given, by name."""
+        return {name: value for name in TENSORS if (value := getattr(self, name)) is not None}
+
+    def __repr__(self) -> str:
+        shown = (
+            f"{name}={tuple(value.shape) if isinstance(value, Tensor) else repr(value)}"
+            for name, value in self.given().items()
+        )
+        return f"Epilogue({', '.join(shown)})"
+
+
+FIELDS = tuple(field.name for field in fields(Epilogue))
+TENSORS = tuple(name for name in FIELDS if not name.endswith(("_activation", "_at")))
+
+
+def _check_name(field: str, value: object, allowed: dict[str | None, int]) -> None:
+    if not (value is None or isinstance(value, str)) or value not in allowed:
+        known = ", ".join(repr(name) for name in allowed)
+        raise PackedError(f"Epilogue: {field} is {value!r}; allowed: {known}.")
