@@ -50,9 +50,10 @@ std::vector<Run> some_runs(const PanelShape& shape) {
     const std::size_t k = tap * shape.tap_words;
     if (merge && !runs.empty() && runs.back().k + runs.back().count == k) {
       runs.back().count += shape.tap_words;
+      ++runs.back().taps;
     } else {
       if (!runs.empty()) offset += random().between(0, 4) * shape.tap_words;
-      runs.push_back({static_cast<std::ptrdiff_t>(offset), k, shape.tap_words});
+      runs.push_back({static_cast<std::ptrdiff_t>(offset), tap, 1, k, shape.tap_words});
     }
     offset += shape.tap_words;
   }
@@ -84,18 +85,44 @@ std::int32_t count(const Product& p, const word_t* row, std::size_t n) {
   return sum;
 }
 
+// The product's rows and offsets in the form that the kernel reads.
+struct Rows {
+  std::vector<word_t> x;
+  std::vector<const word_t*> bases;
+  std::vector<Run> runs;
+
+  Rows(const Product& p, RowForm form) : x(p.x), runs(p.runs) {
+    std::size_t scale = 1;
+    if (form == RowForm::kHalvesWithParity) {
+      scale = 2;
+      const auto half = [&p](std::size_t j) -> word_t {
+        return j / 2 < p.x.size() ? p.x[j / 2] >> (j % 2 * 32) & 0xffffffff : 0;
+      };
+      x.resize(2 * p.x.size());
+      for (std::size_t j = 0; j < x.size(); ++j) {
+        x[j] = half(j) | (half(j) ^ half(j + 1) ^ half(j + 2)) << 32;
+      }
+      for (Run& run : runs) run.offset *= 2;
+    }
+    for (std::size_t m = 0; m < p.m; ++m) {
+      bases.push_back(x.data() + scale * (p.first_base + m * p.row_step));
+    }
+  }
+};
+
 void compare(const BgemmKernel& kernel, const Product& p) {
   const Aligned panel(kernel.panel_bytes(p.shape));
   kernel.make_panel(p.shape, p.weight.data(), panel.get());
   std::vector<const word_t*> rows(p.m);
   for (std::size_t m = 0; m < p.m; ++m) rows[m] = p.x.data() + p.first_base + m * p.row_step;
+  const Rows in_form(p, kernel.rows);
   TileArgs args{};
   args.shape = p.shape;
   args.panel = panel.get();
   args.weight = p.weight.data();
   args.m = p.m;
-  args.rows = rows.data();
-  args.runs = p.runs.data();
+  args.rows = in_form.bases.data();
+  args.runs = in_form.runs.data();
   args.run_count = p.runs.size();
   args.stride = (p.shape.n + 31) / 32 * 32 + 32 * random().between(0, 1);
   // One guard beyond the last row, for builds without the address sanitizer.

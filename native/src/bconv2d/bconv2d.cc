@@ -22,6 +22,7 @@ struct Kernels {
   void (*tile)(const TileArgs&);
   std::size_t mr;
   bool reads_panel;
+  RowForm rows;
   std::size_t (*panel_bytes)(const PanelShape&);
   EpilogueKernel epilogue;
 };
@@ -31,11 +32,12 @@ std::size_t rows_of(const ConvShape& shape) { return shape.batch * shape.out_h()
 Kernels select(const ConvShape& shape, Isa isa) {
   if (is_depthwise(shape)) {
     const DepthwiseKernel& kernel = select_depthwise(isa);
-    return {kernel.name, kernel.tile, kDepthwiseRows, true, nullptr, select_epilogue(isa)};
+    return {kernel.name,     kernel.tile, kDepthwiseRows,      true,
+            RowForm::kWords, nullptr,     select_epilogue(isa)};
   }
   const BgemmKernel& kernel = select_bgemm(rows_of(shape), isa);
-  return {kernel.name,        kernel.tile,         kernel.mr, &kernel == &panel_kernel(isa),
-          kernel.panel_bytes, select_epilogue(isa)};
+  return {kernel.name, kernel.tile,        kernel.mr,           &kernel == &panel_kernel(isa),
+          kernel.rows, kernel.panel_bytes, select_epilogue(isa)};
 }
 
 // Everything that is the same for all tiles.
@@ -166,7 +168,7 @@ void bconv2d(const ConvShape& shape, const word_t* x, const word_t* weight, cons
              const Epilogue& epilogue, Isa isa) {
   if (rows_of(shape) == 0 || shape.out_channels == 0) return;
   const Kernels kernels = select(shape, isa);
-  const Convolution conv = prepare(shape, x);
+  const Convolution conv = prepare(shape, x, kernels.rows);
   std::size_t tiles = 0;
   const std::vector<Region> cut = regions(conv, kernels.mr, &tiles);
   const PanelPlan plan = plan_panel(shape, panel_kernel(isa));

@@ -3,6 +3,7 @@
 
 #include <memory>
 
+#include "bgemm/bgemm.h"
 #include "bnn/bconv2d.h"
 
 namespace bnn {
@@ -11,14 +12,14 @@ struct Convolution {
   ConvShape shape;  // pad_value is 0: other padding has become part of the image
   const word_t* x;  // (batch, height, width, pixel_words)
   std::size_t pixel_words;
-  std::size_t group_words;  // a group's channels begin at multiples of this in a pixel
-  std::unique_ptr<word_t[]> padded, aligned;  // own x where the caller's would not do
+  std::size_t group_words;        // a group's channels begin at multiples of this in a pixel
+  std::unique_ptr<word_t[]> own;  // x, where the caller's would not do
 };
 
 // Whether every filter sees one channel, its own.
 bool is_depthwise(const ConvShape& shape);
 
-// The convolution on x, copied only where padding or groups ask for it.
-Convolution prepare(const ConvShape& shape, const word_t* x);
+// The convolution on x, copied only where padding, groups or the kernel's row form ask for it.
+Convolution prepare(const ConvShape& shape, const word_t* x, RowForm rows);
 
 }  // namespace bnn

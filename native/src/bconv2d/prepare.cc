@@ -15,14 +15,20 @@ std::size_t rows_grain(std::size_t row_words) {
   return std::max<std::size_t>(kGrain / std::max<std::size_t>(row_words, 1), 1);
 }
 
+// Lets the convolution read `own` from now on.
+void take(Convolution& conv, std::unique_ptr<word_t[]> own) {
+  conv.x = own.get();
+  conv.own = std::move(own);
+}
+
 // The image with a border of +1 (bits 0) or -1 (bits 1, pad bits still 0).
 void pad(Convolution& conv) {
   ConvShape& s = conv.shape;
   const std::size_t height = s.height + s.pad_top + s.pad_bottom;
   const std::size_t width = s.width + s.pad_left + s.pad_right;
   const std::size_t pixel = conv.pixel_words;
-  conv.padded.reset(new word_t[s.batch * height * width * pixel]);
-  word_t* out = conv.padded.get();
+  std::unique_ptr<word_t[]> own(new word_t[s.batch * height * width * pixel]);
+  word_t* out = own.get();
   const word_t* x = conv.x;
   const bool ones = s.pad_value < 0;
   parallel_for(s.batch * height, rows_grain(width * pixel), [&](std::size_t from, std::size_t to) {
@@ -45,7 +51,7 @@ void pad(Convolution& conv) {
       border(s.pad_left + s.width, width);
     }
   });
-  conv.x = out;
+  take(conv, std::move(own));
   s.height = height;
   s.width = width;
   s.pad_top = s.pad_bottom = s.pad_left = s.pad_right = 0;
@@ -68,8 +74,8 @@ void align_groups(Convolution& conv) {
   const ConvShape& s = conv.shape;
   const std::size_t pixel = s.groups * conv.group_words;
   const std::size_t pixels = s.batch * s.height * s.width;
-  conv.aligned.reset(new word_t[pixels * pixel]);
-  word_t* out = conv.aligned.get();
+  std::unique_ptr<word_t[]> own(new word_t[pixels * pixel]);
+  word_t* out = own.get();
   parallel_for(pixels, rows_grain(pixel), [&](std::size_t begin, std::size_t end) {
     for (std::size_t p = begin; p < end; ++p) {
       for (std::size_t g = 0; g < s.groups; ++g) {
@@ -78,8 +84,28 @@ void align_groups(Convolution& conv) {
       }
     }
   });
-  conv.x = out;
+  take(conv, std::move(own));
   conv.pixel_words = pixel;
+}
+
+// Half words of x with their parities: RowForm::kHalvesWithParity.
+void add_parity(Convolution& conv) {
+  const ConvShape& s = conv.shape;
+  const std::size_t count = s.batch * s.height * s.width * conv.pixel_words;
+  std::unique_ptr<word_t[]> own(new word_t[2 * count]);
+  word_t* out = own.get();
+  const word_t* x = conv.x;
+  parallel_for(count, kGrain, [&](std::size_t begin, std::size_t end) {
+    for (std::size_t i = begin; i < end; ++i) {
+      const word_t next = i + 1 < count ? x[i + 1] : 0;
+      const word_t low = x[i] & 0xffffffff, high = x[i] >> 32;
+      out[2 * i] = low | (low ^ high ^ next) << 32;
+      out[2 * i + 1] = high | (high ^ next ^ next >> 32) << 32;
+    }
+  });
+  take(conv, std::move(own));
+  conv.pixel_words *= 2;
+  conv.group_words *= 2;
 }
 
 }  // namespace
@@ -88,8 +114,8 @@ bool is_depthwise(const ConvShape& shape) {
   return shape.groups == shape.channels && shape.groups == shape.out_channels && shape.groups > 1;
 }
 
-Convolution prepare(const ConvShape& shape, const word_t* x) {
-  Convolution conv{shape, x, words(shape.channels), words(shape.group_channels()), {}, {}};
+Convolution prepare(const ConvShape& shape, const word_t* x, RowForm rows) {
+  Convolution conv{shape, x, words(shape.channels), words(shape.group_channels()), {}};
   if (shape.pad_value != 0 &&
       (shape.pad_top | shape.pad_bottom | shape.pad_left | shape.pad_right) != 0) {
     pad(conv);
@@ -100,6 +126,7 @@ Convolution prepare(const ConvShape& shape, const word_t* x) {
   } else if (shape.groups > 1 && shape.group_channels() % kWordBits != 0) {
     align_groups(conv);
   }
+  if (rows == RowForm::kHalvesWithParity) add_parity(conv);
   return conv;
 }
 

@@ -34,17 +34,17 @@ namespace {
 std::vector<Run> runs(const Convolution& conv, const Stretch& y, const Stretch& x) {
   const ConvShape& s = conv.shape;
   const bool depthwise = is_depthwise(s);
-  const std::size_t tap_words = conv.group_words;
+  const std::size_t tap_words = depthwise ? conv.group_words : words(s.group_channels());
   // Neighbouring taps are one run where they are neighbours in memory.
-  const bool merge = s.dilation_w == 1 && conv.pixel_words == tap_words && !depthwise;
+  const bool merge = s.dilation_w == 1 && conv.pixel_words == conv.group_words && !depthwise;
   std::vector<Run> result;
   for (std::size_t ky = y.tap_begin; ky < y.tap_end; ++ky) {
     const std::size_t row = (ky - y.tap_begin) * s.dilation_h * s.width;
     for (std::size_t kx = x.tap_begin; kx < x.tap_end; ++kx) {
       const std::size_t pixel = row + (kx - x.tap_begin) * s.dilation_w;
-      const std::size_t count = merge ? (x.tap_end - x.tap_begin) * tap_words : tap_words;
-      result.push_back({static_cast<std::ptrdiff_t>(pixel * conv.pixel_words),
-                        (ky * s.kernel_w + kx) * tap_words, count});
+      const std::size_t tap = ky * s.kernel_w + kx, taps = merge ? x.tap_end - x.tap_begin : 1;
+      result.push_back({static_cast<std::ptrdiff_t>(pixel * conv.pixel_words), tap, taps,
+                        tap * tap_words, taps * tap_words});
       if (merge) break;
     }
   }

@@ -2,7 +2,7 @@
 
 namespace bnn {
 
-#define BNN_BGEMM(name, needs, mr, min_rows, priority)                   \
+#define BNN_BGEMM(name, needs, mr, min_rows, priority, rows)             \
   namespace name {                                                       \
   std::size_t panel_bytes(const PanelShape& shape);                      \
   void make_panel(const PanelShape&, const word_t* weight, void* panel); \
@@ -14,8 +14,8 @@ namespace bnn {
 namespace {
 
 constexpr BgemmKernel kKernels[] = {
-#define BNN_BGEMM(name, needs, mr, min_rows, priority) \
-  {#name, needs, mr, min_rows, priority, name::panel_bytes, name::make_panel, name::tile},
+#define BNN_BGEMM(name, needs, mr, min_rows, priority, rows) \
+  {#name, needs, mr, min_rows, priority, rows, name::panel_bytes, name::make_panel, name::tile},
 #include "bgemm/bgemm.inc"
 #undef BNN_BGEMM
 };

@@ -1,0 +1,152 @@
+// Binary product, 8 rows by 16 filters, AVX-512 with VPOPCNTDQ and carry-save counting.
+//
+//   popcounts[n] = popcount(row xor filter n) over the words of all runs
+//
+// Lanes are filters: a 32-bit half word of a row is broadcast and meets the same half word of 16
+// filters, so no sum is ever taken across lanes. Three half words x1, x2, x3 (x = row xor filter)
+// are counted with two popcounts:
+//
+//   s = x1 ^ x2 ^ x3         the parity of the row's three ^ the parity of the filter's three
+//   c = majority(x1, x2, x3) from x1, x2 and s: where x1 == x2 it is x1, else it is not s
+//   popcount(x1) + popcount(x2) + popcount(x3) = popcount(s) + 2 * popcount(c)
+//
+// The row's parities come with it (RowForm::kHalvesWithParity), so x3 is never formed: 8 operations
+// for 3 half words, where XOR, VPOPCNTD and VPADDD for each are 9. What is left of a run after its
+// threes is counted plainly, so a run may begin and end anywhere.
+//
+// Panel: blocks of 16 filters, each [half word of the filter][filter]. Half words that hold only
+// pad bits are not in it. Filters beyond the last are 0; their sums are written to the excess of
+// `stride` and mean nothing.
+#include <immintrin.h>
+
+#include "bgemm/bgemm.h"
+
+// In all loops over M: else GCC keeps the sums in memory between runs.
+#define BNN_UNROLL _Pragma("GCC unroll 16")
+
+namespace bnn::bgemm_8x16__avx512vpopcntdq {
+
+namespace {
+
+constexpr std::size_t kLanes = 16;
+
+// Half words of a tap that hold values.
+std::size_t tap_halves(const PanelShape& shape) { return (shape.tap_bits + 31) / 32; }
+
+std::size_t blocks(const PanelShape& shape) { return (shape.n + kLanes - 1) / kLanes; }
+
+inline __m512i broadcast(std::uint32_t x) { return _mm512_set1_epi32(static_cast<int>(x)); }
+
+template <int M>
+struct Sums {
+  const std::uint32_t* a[M];  // bases of the rows: half word i is a[2 * i], its parity a[2 * i + 1]
+  __m512i ones[M], twos[M];
+
+  // `halves` half words of M rows, from a[at] on. One index serves all rows: no pointer is moved.
+  inline __attribute__((always_inline)) void count(std::ptrdiff_t at, const std::uint32_t* w,
+                                                   std::ptrdiff_t halves) {
+    const std::ptrdiff_t end = at + 2 * halves;
+    for (; at + 6 <= end; at += 6, w += 3 * kLanes) {
+      const __m512i w1 = _mm512_loadu_si512(w), w2 = _mm512_loadu_si512(w + kLanes);
+      const __m512i parity =
+          _mm512_ternarylogic_epi32(w1, w2, _mm512_loadu_si512(w + 2 * kLanes), 0x96);  // xor
+      BNN_UNROLL for (int m = 0; m < M; ++m) {
+        const __m512i x1 = _mm512_xor_si512(w1, broadcast(a[m][at]));
+        const __m512i x2 = _mm512_xor_si512(w2, broadcast(a[m][at + 2]));
+        const __m512i s = _mm512_xor_si512(parity, broadcast(a[m][at + 1]));
+        const __m512i c = _mm512_ternarylogic_epi32(x1, x2, s, 0xd4);
+        ones[m] = _mm512_add_epi32(ones[m], _mm512_popcnt_epi32(s));
+        twos[m] = _mm512_add_epi32(twos[m], _mm512_popcnt_epi32(c));
+      }
+    }
+    for (; at < end; at += 2, w += kLanes) {
+      const __m512i weights = _mm512_loadu_si512(w);
+      BNN_UNROLL for (int m = 0; m < M; ++m) {
+        const __m512i x = _mm512_xor_si512(weights, broadcast(a[m][at]));
+        ones[m] = _mm512_add_epi32(ones[m], _mm512_popcnt_epi32(x));
+      }
+    }
+  }
+};
+
+template <int M>
+void block(const TileArgs& args, std::size_t row, const std::uint32_t* panel, std::int32_t* out) {
+  const std::size_t tap_words = args.shape.tap_words, halves = tap_halves(args.shape);
+  const bool whole = halves == 2 * tap_words;  // a run is then one stretch of half words
+  Sums<M> sums;
+  BNN_UNROLL for (int m = 0; m < M; ++m) {
+    sums.a[m] = reinterpret_cast<const std::uint32_t*>(args.rows[row + m]);
+    sums.ones[m] = sums.twos[m] = _mm512_setzero_si512();
+  }
+  for (const Run *run = args.runs, *end = run + args.run_count; run != end; ++run) {
+    const std::uint32_t* w = panel + run->tap * halves * kLanes;
+    const std::size_t stretches = whole ? 1 : run->taps;
+    const std::size_t length = whole ? 2 * run->count : halves;
+    std::ptrdiff_t at = run->offset * 2;
+    for (std::size_t s = 0; s < stretches; ++s) {
+      sums.count(at, w, static_cast<std::ptrdiff_t>(length));
+      w += length * kLanes;
+      at += 4 * tap_words;  // a word of the weight is two words of a row
+    }
+  }
+  BNN_UNROLL for (int m = 0; m < M; ++m) {
+    const __m512i twice = _mm512_add_epi32(sums.twos[m], sums.twos[m]);
+    _mm512_storeu_si512(out + m * args.stride, _mm512_add_epi32(sums.ones[m], twice));
+  }
+}
+
+// All rows with 16 filters, whose weights stay in the first-level cache.
+void filters(const TileArgs& args, const std::uint32_t* panel, std::int32_t* out) {
+  std::size_t row = 0;
+  for (; row + 8 <= args.m; row += 8) block<8>(args, row, panel, out + row * args.stride);
+  std::int32_t* rest = out + row * args.stride;
+  switch (args.m - row) {
+    case 7:
+      return block<7>(args, row, panel, rest);
+    case 6:
+      return block<6>(args, row, panel, rest);
+    case 5:
+      return block<5>(args, row, panel, rest);
+    case 4:
+      return block<4>(args, row, panel, rest);
+    case 3:
+      return block<3>(args, row, panel, rest);
+    case 2:
+      return block<2>(args, row, panel, rest);
+    case 1:
+      return block<1>(args, row, panel, rest);
+    default:
+      return;
+  }
+}
+
+}  // namespace
+
+std::size_t panel_bytes(const PanelShape& shape) {
+  return blocks(shape) * kLanes * shape.taps * tap_halves(shape) * sizeof(std::uint32_t);
+}
+
+void make_panel(const PanelShape& shape, const word_t* weight, void* panel) {
+  std::uint32_t* out = static_cast<std::uint32_t*>(panel);
+  for (std::size_t n0 = 0; n0 < shape.n; n0 += kLanes) {
+    for (std::size_t tap = 0; tap < shape.taps; ++tap) {
+      for (std::size_t half = 0; half < tap_halves(shape); ++half) {
+        for (std::size_t n = n0; n < n0 + kLanes; ++n) {
+          const word_t* filter = weight + (n * shape.taps + tap) * shape.tap_words;
+          *out++ =
+              n < shape.n ? static_cast<std::uint32_t>(filter[half / 2] >> (half % 2 * 32)) : 0;
+        }
+      }
+    }
+  }
+}
+
+void tile(const TileArgs& args) {
+  const std::size_t block_size = args.shape.taps * tap_halves(args.shape) * kLanes;
+  const std::uint32_t* panel = static_cast<const std::uint32_t*>(args.panel);
+  for (std::size_t n = 0; n < args.shape.n; n += kLanes, panel += block_size) {
+    filters(args, panel, args.popcounts + n);
+  }
+}
+
+}  // namespace bnn::bgemm_8x16__avx512vpopcntdq
