@@ -168,29 +168,24 @@ def regions() -> None:
 
 
 def tile() -> None:
-    """A register tile of 8 pixels and 32 filters."""
-    axes = canvas(29, 15.6)
-    say(axes, 9.2, 0.7, "panel: the same 32 bits of 32 filters, two vectors of 16 lanes")
-    lane, left, top = 1.15, 9.2, 5.2
-    for vector in range(2):
-        x = left + vector * 9.7
-        for i in range(8):
-            text = ("0", "1", "2", "3", "4", "...", "14", "15") if vector == 0 else (
-                "16", "17", "18", "19", "20", "...", "30", "31")  # fmt: skip
-            box(axes, x + i * lane, 1.5, lane, 1.4, text[i], BLUE, 0.25, size=SMALL)
+    """A register tile of 8 pixels and 16 filters."""
+    axes = canvas(29, 15.2)
+    lane, left, top = 1.15, 9.6, 5.2
+    say(axes, left, 0.7, "panel: the same 32 bits of 16 filters, one vector")
+    for i in range(16):
+        box(axes, left + i * lane, 1.5, lane, 1.4, str(i), BLUE, 0.25, size=SMALL)
         for pixel in range(8):
-            for i in range(8):
-                box(axes, x + i * lane, top + pixel * 1.05, lane, 1.05, "", GREEN, 0.2)
-        arrow(axes, (x + 4.6, 3.0), (x + 4.6, top - 0.1), BLUE)
-    say(axes, left + 9.45, 4.0, "loaded once for 8 pixels", size=SMALL, align="center", color=BLUE)
-    say(axes, 0.5, 4.4, "activations:\n32 bits of each pixel")
+            box(axes, left + i * lane, top + pixel * 1.05, lane, 1.05, "", GREEN, 0.2)
+    arrow(axes, (left + 8 * lane, 3.0), (left + 8 * lane, top - 0.1), BLUE)
+    say(axes, left + 8.5 * lane, 4.0, "loaded once for 8 pixels", size=SMALL, color=BLUE)
+    say(axes, 0.5, 4.2, "activations: 32 bits of each pixel")
     for pixel in range(8):
         y = top + pixel * 1.05
-        box(axes, 2.9, y + 0.08, 4.1, 0.89, f"pixel {pixel}", ORANGE, 0.3, size=SMALL)
-        arrow(axes, (7.1, y + 0.52), (left - 0.15, y + 0.52), ORANGE)
+        box(axes, 3.2, y + 0.08, 4.1, 0.89, f"pixel {pixel}", ORANGE, 0.3, size=SMALL)
+        arrow(axes, (7.4, y + 0.52), (left - 0.15, y + 0.52), ORANGE)
     say(axes, 0.4, 9.4, "broadcast\nto all\nlanes", size=SMALL, color=ORANGE)
-    say(axes, left, 14.1, "16 vectors of sums stay in registers", size=SMALL)
-    say(axes, left, 14.9, "sum += popcount(pixel xor filter); no sum crosses lanes", size=SMALL)
+    say(axes, left, 14.3, "a lane is a filter: its sums stay in registers, and none crosses lanes",
+        size=SMALL)  # fmt: skip
 
 
 PIXELS = (0b0110, 0b1011)  # the 4 bits of each pixel of the pair
