@@ -20,8 +20,9 @@ void bmaxpool2d(const PoolShape& shape, const word_t* x, word_t* out, Isa isa);
 void bglobal_avgpool(std::size_t batch, std::size_t pixels, std::size_t channels, const word_t* x,
                      float* out, Isa isa);
 
-// Mean of floats, taps added in order (row by row), divided by the window's size (or by the taps
-// inside the image, if not count_include_pad). (batch, height, width, channels) floats.
+// Mean of floats, taps added in order (row by row), divided by the taps inside the image or, if
+// count_include_pad, inside the padded image, which has the same padding on both sides: a window of
+// ceil_mode may hang over it. (batch, height, width, channels) floats.
 void avgpool2d(const PoolShape& shape, bool count_include_pad, const float* x, float* out, Isa isa);
 
 // Rows of bits one after another: out has the channels of all inputs in their order.
