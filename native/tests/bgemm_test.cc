@@ -186,7 +186,7 @@ void long_sums(const BgemmKernel& kernel) {
   for (const PanelShape& shape : shapes) {
     for (const bool random_bits : {false, true}) {
       const std::size_t k_words = shape.taps * shape.tap_words;
-      compare(kernel, make(shape, kernel.mr, {{0, 0, 1, 0, k_words}},
+      compare(kernel, make(shape, kernel.mr, {{0, 0, shape.taps, 0, k_words}},
                            random_bits ? Fill::kRandom : Fill::kOnes,
                            random_bits ? Fill::kRandom : Fill::kZeros));
     }
