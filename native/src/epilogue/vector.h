@@ -84,8 +84,16 @@ struct Row {
       : popcounts(counts), residual(added), out(result) {}
 };
 
+// Whether there is nothing between scale and bias and the output: no step to test for.
+inline bool is_plain(const Epilogue& e) {
+  return e.first_activation == Activation::kNone && e.affine_scale == nullptr &&
+         e.affine_shift == nullptr && e.residual_at == ResidualAt::kNone &&
+         e.second_shift_in == nullptr && e.second_activation == Activation::kNone &&
+         e.second_shift_out == nullptr;
+}
+
 // The steps for V vectors of channels from c on. Returns their bits.
-template <int V>
+template <int V, bool kPlain = false>
 inline word_t channels(const Epilogue& e, const Row& row, std::int32_t k, std::size_t c) {
   Block<V> block;
   block.c = c;
@@ -96,14 +104,16 @@ inline word_t channels(const Epilogue& e, const Row& row, std::int32_t k, std::s
   }
   block.multiply(e.scale);
   block.add(e.bias);
-  block.activate(e.first_activation, e.first_slope);
-  block.multiply(e.affine_scale);
-  block.add(e.affine_shift);
-  if (e.residual_at == ResidualAt::kBeforeActivation) block.add(row.residual);
-  block.add(e.second_shift_in);
-  block.activate(e.second_activation, e.second_slope);
-  block.add(e.second_shift_out);
-  if (e.residual_at == ResidualAt::kAfterActivation) block.add(row.residual);
+  if (!kPlain) {
+    block.activate(e.first_activation, e.first_slope);
+    block.multiply(e.affine_scale);
+    block.add(e.affine_shift);
+    if (e.residual_at == ResidualAt::kBeforeActivation) block.add(row.residual);
+    block.add(e.second_shift_in);
+    block.activate(e.second_activation, e.second_slope);
+    block.add(e.second_shift_out);
+    if (e.residual_at == ResidualAt::kAfterActivation) block.add(row.residual);
+  }
   if (row.out != nullptr) {
     for (int i = 0; i < V; ++i) store(row.out + c + i * BNN_LANES, block.v[i]);
   }
@@ -175,13 +185,14 @@ inline void last_channels(const EpilogueTile& t, std::size_t first) {
 }
 
 // Pixel by pixel, so that stores go to consecutive lines.
-inline void floats(const EpilogueTile& t) {
+template <bool kPlain>
+void floats(const EpilogueTile& t) {
   const std::size_t whole = t.begin + (t.end - t.begin) / kWordBits * kWordBits;
   const Epilogue e = *t.epilogue;  // a copy: stores to `out` cannot change it
   for (std::size_t m = 0; m < t.m; ++m) {
     const Row row(t, m);
     for (std::size_t c = t.begin; c < whole; c += kWordBits) {
-      put(t, m, c, channels<kWordBits / BNN_LANES>(e, row, t.k, c));
+      put(t, m, c, channels<kWordBits / BNN_LANES, kPlain>(e, row, t.k, c));
     }
   }
   if (whole < t.end) last_channels(t, whole);
@@ -189,7 +200,8 @@ inline void floats(const EpilogueTile& t) {
 
 inline void run_tile(const EpilogueTile& tile) {
   if (tile.epilogue->out_int32 != nullptr) return integers(tile);
-  floats(tile);
+  if (is_plain(*tile.epilogue)) return floats<true>(tile);
+  floats<false>(tile);
 }
 
 }  // namespace
