@@ -2,12 +2,14 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
-NATIVE := pyproject.toml constraints.txt CMakeLists.txt $(wildcard native/*/*.cc native/*/*/*.h)
+CPP := $(shell find native -name '*.cc' -o -name '*.h')
+NATIVE := pyproject.toml constraints.txt CMakeLists.txt \
+	$(filter-out native/tests/%,$(CPP)) $(shell find native -name '*.inc')
 # Beside CPU torch, torchvision's import fails, and lightning's with it. It lies in a folder of its
 # own, which only tests/vision sees.
 VISION := .venv/vision
 
-.PHONY: demo test check lint format types docs clean
+.PHONY: demo test native-test neon-test check lint format types docs clean
 
 demo: .venv/.demo
 	$(BIN)/bnn demo
@@ -16,17 +18,25 @@ test: .venv/.dev
 	$(BIN)/pytest -n 2 --dist loadgroup
 	PYTHONPATH=$(VISION) $(BIN)/pytest tests/vision
 
-check: lint types test
+# The C++ tests under sanitizers, and under an emulator of AArch64 (Debian's; installed if that can
+# be done without a password). Neither needs Python.
+native-test:
+	native/tests/run.sh host
+
+neon-test:
+	native/tests/run.sh neon
+
+check: lint types test native-test neon-test
 
 lint: .venv/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/clang-format --dry-run --Werror native/*/*.cc native/*/*/*.h
+	$(BIN)/clang-format --dry-run --Werror $(CPP)
 
 format: .venv/.dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
-	$(BIN)/clang-format -i native/*/*.cc native/*/*/*.h
+	$(BIN)/clang-format -i $(CPP)
 
 types: .venv/.dev
 	$(BIN)/mypy

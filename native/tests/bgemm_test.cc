@@ -74,7 +74,8 @@ PanelShape panel_shape(std::size_t n, std::size_t taps, std::size_t tap_bits) {
   return {n, taps, tap_bits, words(tap_bits)};
 }
 
-std::int32_t count(const Product& p, const word_t* row, std::size_t n) {
+std::int32_t count(const Product& p, std::size_t m, std::size_t n) {
+  const word_t* row = p.x.data() + p.first_base + m * p.row_step;
   const word_t* filter = p.weight.data() + n * p.shape.taps * p.shape.tap_words;
   std::int32_t sum = 0;
   for (const Run& run : p.runs) {
@@ -113,8 +114,6 @@ struct Rows {
 void compare(const BgemmKernel& kernel, const Product& p) {
   const Aligned panel(kernel.panel_bytes(p.shape));
   kernel.make_panel(p.shape, p.weight.data(), panel.get());
-  std::vector<const word_t*> rows(p.m);
-  for (std::size_t m = 0; m < p.m; ++m) rows[m] = p.x.data() + p.first_base + m * p.row_step;
   const Rows in_form(p, kernel.rows);
   TileArgs args{};
   args.shape = p.shape;
@@ -131,7 +130,7 @@ void compare(const BgemmKernel& kernel, const Product& p) {
   kernel.tile(args);
   for (std::size_t m = 0; m < p.m; ++m) {
     for (std::size_t n = 0; n < p.shape.n; ++n) {
-      const std::int32_t want = count(p, rows[m], n), is = got[m * args.stride + n];
+      const std::int32_t want = count(p, m, n), is = got[m * args.stride + n];
       check(is == want, "m %zu/%zu n %zu/%zu taps %zu tap_bits %zu runs %zu: %d, not %d", m, p.m, n,
             p.shape.n, p.shape.taps, p.shape.tap_bits, p.runs.size(), is, want);
     }

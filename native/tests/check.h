@@ -12,11 +12,15 @@
 #include <string>
 
 #include "bnn/isa.h"
+#include "bnn/threads.h"
 
 namespace bnn::test {
 
 // Adds a case. Where the CPU does not run `needs`, it is printed as skipped.
 void add(const std::string& name, Isa needs, std::function<void()> body);
+
+// Adds the case "<operation>__<isa>/<property>" for every ISA.
+void add_for_each_isa(const char* operation, const char* property, void (*body)(Isa isa));
 
 struct Registration {
   explicit Registration(void (*adds)()) { adds(); }
@@ -31,8 +35,17 @@ struct Registration {
 // Ends the case as failed unless `ok`. Only in the thread that runs the case.
 [[gnu::format(printf, 2, 3)]] void check(bool ok, const char* format, ...);
 
+// Ends the case as skipped, and prints why.
+[[noreturn]] void skip(const char* why);
+
 // How many rounds a case should take: `rounds` times --effort percent, at least 1.
 int effort(int rounds);
+
+// A number of threads for one case, also when it fails.
+struct Threads {
+  explicit Threads(int threads) { set_num_threads(threads); }
+  ~Threads() { set_num_threads(1); }
+};
 
 // SplitMix64: the same values with every compiler and library.
 class Random {

@@ -36,31 +36,44 @@ std::uint64_t seed_of(const std::string& name) {
   return hash;
 }
 
-bool run(const Case& one) {
+struct Skipped {
+  const char* why;
+};
+
+struct Counts {
+  int passed = 0, failed = 0, skipped = 0;
+};
+
+void run(const Case& one, Counts& counts) {
   current = Random(seed_of(one.name));
   const auto begin = std::chrono::steady_clock::now();
   try {
     one.body();
+  } catch (const Skipped& skipped) {
+    ++counts.skipped;
+    std::printf("skipped %s: %s\n", one.name.c_str(), skipped.why);
+    return;
   } catch (const std::exception& error) {
+    ++counts.failed;
     std::printf("FAILED  %s: %s (--seed %llu)\n", one.name.c_str(), error.what(),
                 static_cast<unsigned long long>(seed));
-    return false;
+    return;
   }
+  ++counts.passed;
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
   std::printf("passed  %s (%.2f s)\n", one.name.c_str(), took.count());
-  return true;
 }
 
 int run_all(const char* filter) {
-  int passed = 0, failed = 0, skipped = 0;
+  Counts counts;
   std::set<std::string> told;
   std::printf("seed %llu, effort %d %%\n", static_cast<unsigned long long>(seed), effort_percent);
   for (const Case& one : cases()) {
     if (one.name.find(filter) == std::string::npos) continue;
     if (isa_runs(one.needs)) {
-      ++(run(one) ? passed : failed);
+      run(one, counts);
     } else {
-      ++skipped;
+      ++counts.skipped;
       const std::string kernel = one.name.substr(0, one.name.find('/'));
       if (told.insert(kernel).second) {
         std::printf("skipped %s: this CPU does not run %s\n", kernel.c_str(), isa_name(one.needs));
@@ -68,8 +81,8 @@ int run_all(const char* filter) {
     }
     std::fflush(stdout);
   }
-  std::printf("%d passed, %d failed, %d skipped\n", passed, failed, skipped);
-  return failed == 0 && passed > 0 ? 0 : 1;
+  std::printf("%d passed, %d failed, %d skipped\n", counts.passed, counts.failed, counts.skipped);
+  return counts.failed == 0 && counts.passed > 0 ? 0 : 1;
 }
 
 int usage() {
@@ -82,6 +95,16 @@ int usage() {
 void add(const std::string& name, Isa needs, std::function<void()> body) {
   cases().push_back({name, needs, std::move(body)});
 }
+
+void add_for_each_isa(const char* operation, const char* property, void (*body)(Isa isa)) {
+  for (int i = 0; i < kIsaCount; ++i) {
+    const Isa isa = static_cast<Isa>(i);
+    add(std::string(operation) + "__" + isa_name(isa) + "/" + property, isa,
+        [body, isa] { body(isa); });
+  }
+}
+
+void skip(const char* why) { throw Skipped{why}; }
 
 void check(bool ok, const char* format, ...) {
   if (ok) return;

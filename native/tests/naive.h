@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "bnn/bconv2d.h"
@@ -76,5 +77,8 @@ std::string describe(const ConvShape& shape);
 
 // A convolution with sizes around word edges.
 ConvShape random_conv(Random& random);
+
+// `rows` images of one pixel.
+ConvShape linear(std::size_t rows, std::size_t in, std::size_t out);
 
 }  // namespace bnn::test

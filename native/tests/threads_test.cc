@@ -12,7 +12,6 @@
 
 #include "check.h"
 
-// ThreadSanitizer does not support new threads in the child of a process that had threads.
 #if defined(__SANITIZE_THREAD__)
 #define BNN_TSAN 1
 #else
@@ -22,11 +21,7 @@
 namespace bnn::test {
 namespace {
 
-// Restores the number of threads when a case ends, also when it fails.
-struct Threads {
-  explicit Threads(int threads) { set_num_threads(threads); }
-  ~Threads() { set_num_threads(1); }
-};
+constexpr char kForkAndTsan[] = "the thread sanitizer allows no threads in a forked child";
 
 // Calls parallel_for and says whether each index came exactly once.
 bool covers(std::size_t count, std::size_t grain) {
@@ -184,7 +179,7 @@ BNN_TEST(threads_number_changes_meanwhile) {
 
 // PyTorch's DataLoader forks. A child has none of the pool's threads and must not wait for them.
 BNN_TEST(threads_work_after_fork) {
-  if (BNN_TSAN) return;
+  if (BNN_TSAN) skip(kForkAndTsan);
   const Threads restore(4);
   check(covers(1000, 1), "before the fork");
   for (int round = 0; round < 5; ++round) {
@@ -205,7 +200,7 @@ BNN_TEST(threads_work_after_fork) {
 
 // A fork while other threads hold the pool's lock: the child's pool has a lock of its own.
 BNN_TEST(threads_fork_while_others_work) {
-  if (BNN_TSAN) return;
+  if (BNN_TSAN) skip(kForkAndTsan);
   const Threads restore(3);
   std::atomic<bool> stop{false};
   std::vector<std::thread> callers;

@@ -88,9 +88,8 @@ void block(const TileArgs& args, std::size_t row, const std::uint32_t* panel, st
   std::size_t room = kByteSteps;  // steps that the bytes can still take
   for (std::size_t r = 0; r < args.run_count; ++r) {
     const Run& run = args.runs[r];
-    if (run.count == 0) continue;  // no channels
-    const std::uint32_t* w = panel + run.k / tap_words * halves_of_tap * (V * kLanes);
-    const std::size_t stretches = whole ? 1 : run.count / tap_words;
+    const std::uint32_t* w = panel + run.tap * halves_of_tap * (V * kLanes);
+    const std::size_t stretches = whole ? 1 : run.taps;
     for (std::size_t s = 0; s < stretches; ++s) {
       const unsigned char* a[M];
       for (int m = 0; m < M; ++m) {

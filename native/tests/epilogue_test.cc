@@ -1,0 +1,223 @@
+// The steps after the sums, written once more from the text of bnn/epilogue.h: for every ISA equal
+// to the last bit, for each step is one rounded float32 operation.
+#include "bnn/epilogue.h"
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <vector>
+
+#include "naive.h"
+
+namespace bnn::test {
+namespace {
+
+using Floats = std::vector<float>;
+
+// Parameters of which some are present, and their memory.
+struct Steps {
+  Floats scale, bias, first_slope, affine_scale, affine_shift, residual, second_shift_in,
+      second_slope, second_shift_out, bit_scale, bit_shift;
+  Epilogue epilogue;
+};
+
+// Mostly tame; sometimes what layers are made of when training went wrong.
+float parameter() {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  constexpr float kOdd[] = {0.0f,
+                            -0.0f,
+                            1.0f,
+                            -1.0f,
+                            1e-45f,
+                            -1e-45f,
+                            3e38f,
+                            -3e38f,
+                            kInfinity,
+                            -kInfinity,
+                            std::numeric_limits<float>::quiet_NaN()};
+  if (random().one_in(40)) return kOdd[random().between(0, sizeof(kOdd) / sizeof(float) - 1)];
+  return random().real() * 3;
+}
+
+const float* some(Floats& values, std::size_t count, std::size_t one_in = 2) {
+  if (!random().one_in(one_in)) return nullptr;
+  values.resize(count);
+  for (float& value : values) value = parameter();
+  return values.data();
+}
+
+void draw(Steps& s, std::size_t channels, std::size_t outputs) {
+  Epilogue& e = s.epilogue;
+  e.scale = some(s.scale, channels);
+  e.bias = some(s.bias, channels);
+  e.first_activation = static_cast<Activation>(random().between(0, 3));
+  if (e.first_activation == Activation::kPrelu) e.first_slope = some(s.first_slope, channels, 1);
+  e.affine_scale = some(s.affine_scale, channels);
+  e.affine_shift = some(s.affine_shift, channels);
+  e.residual_at = static_cast<ResidualAt>(random().between(0, 2));
+  if (e.residual_at != ResidualAt::kNone) e.residual = some(s.residual, outputs, 1);
+  e.second_shift_in = some(s.second_shift_in, channels, 3);
+  e.second_activation = static_cast<Activation>(random().between(0, 3));
+  if (e.second_activation == Activation::kPrelu) e.second_slope = some(s.second_slope, channels, 1);
+  e.second_shift_out = some(s.second_shift_out, channels, 3);
+  e.bit_scale = some(s.bit_scale, channels);
+  e.bit_shift = some(s.bit_shift, channels);
+}
+
+float activate(float v, Activation activation, const float* slope, std::size_t c) {
+  switch (activation) {
+    case Activation::kRelu:
+      return v < 0 ? 0 : v;
+    case Activation::kPrelu:
+      return v < 0 ? v * slope[c] : v;
+    case Activation::kHardtanh:
+      return v < -1 ? -1 : v > 1 ? 1 : v;
+    default:
+      return v;
+  }
+}
+
+float value_of(const Epilogue& e, std::int32_t acc, std::size_t c, float residual) {
+  float v = static_cast<float>(acc);
+  if (e.scale != nullptr) v = v * e.scale[c];
+  if (e.bias != nullptr) v = v + e.bias[c];
+  v = activate(v, e.first_activation, e.first_slope, c);
+  if (e.affine_scale != nullptr) v = v * e.affine_scale[c];
+  if (e.affine_shift != nullptr) v = v + e.affine_shift[c];
+  if (e.residual_at == ResidualAt::kBeforeActivation) v = v + residual;
+  if (e.second_shift_in != nullptr) v = v + e.second_shift_in[c];
+  v = activate(v, e.second_activation, e.second_slope, c);
+  if (e.second_shift_out != nullptr) v = v + e.second_shift_out[c];
+  if (e.residual_at == ResidualAt::kAfterActivation) v = v + residual;
+  return v;
+}
+
+bool bit_of(const Epilogue& e, float v, std::size_t c) {
+  if (e.bit_scale != nullptr) v = v * e.bit_scale[c];
+  if (e.bit_shift != nullptr) v = v + e.bit_shift[c];
+  return v < 0;
+}
+
+// Any NaN equals any other: which one an operation gives is the CPU's choice.
+bool same(float a, float b) {
+  return (std::isnan(a) && std::isnan(b)) || std::memcmp(&a, &b, sizeof(a)) == 0;
+}
+
+struct Layer {
+  ConvShape shape;
+  std::vector<word_t> x, weight;
+  std::vector<std::int32_t> sums;
+
+  explicit Layer(const ConvShape& s)
+      : shape(s),
+        x(packed_rows(random(), s.batch * s.height * s.width, s.channels)),
+        weight(packed_rows(random(), s.out_channels * s.kernel_h * s.kernel_w, s.group_channels())),
+        sums(naive_bconv2d(s, x.data(), weight.data())) {}
+
+  void run(const Epilogue& epilogue, Isa isa) const {
+    const Aligned panel(panel_bytes(shape, isa));
+    make_panel(shape, weight.data(), panel.get(), isa);
+    bconv2d(shape, x.data(), weight.data(), panel.get(), epilogue, isa);
+  }
+};
+
+void compare(const Layer& layer, Steps& steps, bool floats, bool bits, Isa isa) {
+  const std::size_t channels = layer.shape.out_channels, outputs = layer.sums.size();
+  const std::size_t pixels = outputs / channels, row_words = words(channels);
+  const Floats residual = steps.residual;  // the output may overwrite its own
+  const bool in_place = floats && !residual.empty() && random().one_in(2);
+  Floats out(in_place ? Floats() : Floats(floats ? outputs : 0, 99.0f));
+  std::vector<word_t> packed(bits ? pixels * row_words : 0, ~word_t{0});
+  if (floats) steps.epilogue.out = in_place ? steps.residual.data() : out.data();
+  if (bits) steps.epilogue.bits = packed.data();
+  layer.run(steps.epilogue, isa);
+  const std::string where = describe(layer.shape) + (in_place ? ", in place" : "");
+  for (std::size_t i = 0; i < outputs; ++i) {
+    const std::size_t c = i % channels;
+    const float added = residual.empty() ? 0 : residual[i];
+    const float want = value_of(steps.epilogue, layer.sums[i], c, added);
+    if (floats) {
+      const float got = steps.epilogue.out[i];
+      check(same(got, want), "%s: output %zu (channel %zu) is %.9g, not %.9g", where.c_str(), i, c,
+            got, want);
+    }
+    if (bits) {
+      const bool got = (packed[i / channels * row_words + c / 64] >> (c % 64) & 1) != 0;
+      check(got == bit_of(steps.epilogue, want, c), "%s: bit %zu (channel %zu) of %.9g is %d",
+            where.c_str(), i, c, want, got);
+    }
+  }
+  check(pad_bits_are_zero(packed, channels), "%s: pad bits are not 0", where.c_str());
+}
+
+void random_steps(Isa isa) {
+  for (int round = 0; round < effort(300); ++round) {
+    ConvShape s = random().one_in(3) ? random_conv(random())
+                                     : linear(random().between(1, 40), random().between(1, 200),
+                                              random().between(1, 300));
+    s.channels = std::min<std::size_t>(s.channels, 300 / s.groups * s.groups);
+    const Layer layer(s);
+    for (int draws = 0; draws < 4; ++draws) {
+      Steps steps;
+      draw(steps, s.out_channels, layer.sums.size());
+      const std::size_t which = random().between(0, 2);
+      compare(layer, steps, which != 1, which != 0, isa);
+    }
+  }
+}
+
+// Every single step alone, with every number of channels up to two words and a tail.
+void each_step_alone(Isa isa) {
+  for (std::size_t channels = 1; channels <= 140; channels += effort(100) == 100 ? 1 : 9) {
+    const Layer layer(linear(3, 65, channels));
+    for (std::size_t step = 0; step < 12; ++step) {
+      Steps one;
+      const auto set = [&](const float* Epilogue::* to, Floats& memory) {
+        one.epilogue.*to = some(memory, channels, 1);
+      };
+      if (step == 0) set(&Epilogue::scale, one.scale);
+      if (step == 1) set(&Epilogue::bias, one.bias);
+      if (step == 2) set(&Epilogue::affine_scale, one.affine_scale);
+      if (step == 3) set(&Epilogue::affine_shift, one.affine_shift);
+      if (step == 4) set(&Epilogue::second_shift_in, one.second_shift_in);
+      if (step == 5) set(&Epilogue::second_shift_out, one.second_shift_out);
+      if (step == 6) set(&Epilogue::bit_scale, one.bit_scale);
+      if (step == 7) set(&Epilogue::bit_shift, one.bit_shift);
+      if (step == 8) one.epilogue.first_activation = Activation::kRelu;
+      if (step == 9) one.epilogue.second_activation = Activation::kHardtanh;
+      if (step == 10) {
+        one.epilogue.first_activation = Activation::kPrelu;
+        set(&Epilogue::first_slope, one.first_slope);
+      }
+      if (step == 11) {
+        one.epilogue.residual_at = ResidualAt::kBeforeActivation;
+        one.epilogue.residual = some(one.residual, layer.sums.size(), 1);
+      }
+      compare(layer, one, true, true, isa);
+    }
+  }
+}
+
+// Sums that float32 does not hold are rounded to nearest even, once.
+void sums_beyond_float(Isa isa) {
+  for (const std::size_t k : {(1u << 24) + 1, (1u << 24) + 3, (1u << 25) + 6}) {
+    Layer layer(linear(1, 1, 1));
+    layer.shape = linear(1, k, 3);
+    layer.x = packed_rows(random(), 1, k, Fill::kZeros);
+    layer.weight = packed_rows(random(), 3, k, Fill::kZeros);
+    layer.weight[0] = 1;  // one product of -1
+    layer.sums.assign(3, static_cast<std::int32_t>(k));
+    layer.sums[0] -= 2;
+    Steps steps;
+    compare(layer, steps, true, true, isa);
+  }
+}
+
+const Registration table([] {
+  add_for_each_isa("epilogue", "random_steps", random_steps);
+  add_for_each_isa("epilogue", "each_step_alone", each_step_alone);
+  add_for_each_isa("epilogue", "sums_beyond_float", sums_beyond_float);
+});
+
+}  // namespace
+}  // namespace bnn::test
