@@ -1,0 +1,1 @@
+"""Parts of benchmarks/kernels.py: layers, competitors, the timer, targets and tables."""
