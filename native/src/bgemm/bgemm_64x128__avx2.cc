@@ -4,27 +4,23 @@
 //
 // AVX2 has no vector popcount, but VPSHUFB looks 32 bytes up in a table of 16. Here a byte is a
 // filter, the index a "group": 4 bits of its weight. The table is chosen by the same 4 bits of two
-// rows, a and b, and holds popcount(i xor a) + 16 * popcount(i xor b). So one instruction does 256
-// bit products. Three looked-up bytes can be added before the lower count (3 * 4) leaves its 4
-// bits:
+// rows, a and b, and holds popcount(i xor a) + 16 * popcount(i xor b): one instruction for 256 bit
+// products. Three such bytes can be added before a's count, 12 at most, leaves its 4 bits:
 //
-//   s    = t0[w0] + t1[w1] + t2[w2]            per byte: low + 16 * high, each 12 at most
-//   sums += s, high += (s as 16-bit words) >> 4
+//   s = t0[w0] + t1[w1] + t2[w2],   sums += s,   high += (s as 16-bit words) >> 4
 //
-// That shift needs no mask. Of an odd byte it leaves the count of b; below an odd byte stand the
-// lower bits of the odd one too, but by then known: unmix() solves for the four counts modulo 256.
-// Hence at most 63 groups (252) per chunk; then bytes are widened to 16-bit, in the end 32-bit
-// sums.
+// The shift needs no mask: in an odd byte it leaves b's count, and in an even one b's count and
+// above it a's of the odd byte, which unmix() knows by then. All four are known modulo 256, so a
+// part of K has 63 groups (252) at most; then they are added to 16-bit, and last to 32-bit sums.
 //
-// Order of work: the table offsets of 32 pairs of rows are gathered for a slice of K; then, for 128
-// filters at a time, each chunk of their weights (8 KB, it stays in the first-level cache) meets
-// all pairs. All scratch is on the stack: 60 KB, whatever the shape.
+// Order of work: the bytes (a, b) of all pairs of rows are gathered for a slice of K. Then, for 128
+// filters at a time, each part of their weights (8 KB: it stays in the first-level cache) meets all
+// pairs. The scratch is on the stack: 45 KB, whatever the shape. A lonely last row is its own pair.
 //
-// Panel: blocks of 128 filters, the last 384 or fewer cut as block_vectors() has it. A block is
-// [group][filter] bytes with groups that hold only pad bits left out, and 2 groups beyond the last:
-// triples are read whole, their surplus groups meet a table of zeros. Filters beyond n are 0; their
-// sums go to the excess of `stride`. Within 32 filters, byte 4 * j + r is filter 8 * r + j: words
-// and then double words are split off as low and high halves, and end in the right order.
+// Panel: blocks of 128 filters, the last one of whole 32s, each [group][filter] in bytes. Groups
+// that hold only pad bits are not in it. Filters beyond n are 0; their sums go to the excess of
+// `stride`. In 32 filters, byte 4 * j + r is filter 8 * r + j: 16-bit and then 32-bit sums are
+// split off as odd and even halves, and so end in the right order.
 #include <immintrin.h>
 
 #include "bgemm/bgemm.h"
@@ -36,17 +32,15 @@ namespace {
 constexpr std::size_t kLanes = 32;   // filters of a vector
 constexpr std::size_t kVectors = 4;  // vectors of a block
 constexpr std::size_t kPairs = 32;   // of rows
+constexpr std::size_t kBatch = 8;    // pairs between widenings
 constexpr std::size_t kWordGroups = 16;
-constexpr std::size_t kChunk = 21;             // triples: 4 * 3 * 21 < 256
-constexpr std::size_t kTriples = 10 * kChunk;  // of a slice
-constexpr std::size_t kGroups = 3 * kTriples;
-constexpr std::size_t kPairOffsets = kGroups + 32;
-constexpr std::size_t kBatch = 8;
+constexpr std::size_t kPartGroups = 63;                 // 4 * 63 < 256
+constexpr std::size_t kSliceGroups = 10 * kPartGroups;  // 16-bit sums hold 26 times that
 constexpr std::size_t kStretches = 64;
-constexpr std::uint16_t kZeros = 256 * 16;  // offset of the table of zeros
+constexpr std::size_t kPairBytes = kSliceGroups + kWordGroups;  // a short word is written whole
 
 struct Tables {
-  alignas(64) std::uint8_t entry[257][16];
+  alignas(64) std::uint8_t entry[256][16];
   constexpr Tables() : entry() {
     constexpr int kBits[16] = {0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4};
     for (int pair = 0; pair < 256; ++pair) {
@@ -60,125 +54,151 @@ struct Tables {
 
 constexpr Tables kTables;
 
-// How words of the panel's order map to groups.
-struct Order {
-  std::size_t tap_words, tap_groups, last_groups;  // last: of a tap's last word
-
-  explicit Order(const PanelShape& shape)
-      : tap_words(shape.tap_words),
-        tap_groups((shape.tap_bits + 3) / 4),
-        last_groups(tap_groups - (tap_words - 1) * kWordGroups) {}
-  std::size_t group(std::size_t word) const {
-    return word / tap_words * tap_groups + word % tap_words * kWordGroups;
-  }
+// Words that lie side by side in a row; all but the last one have 16 groups.
+struct Stretch {
+  std::ptrdiff_t from;  // in words, from the row's base
+  std::size_t words;
+  std::size_t at;  // its first group in the slice
 };
 
-// Consecutive words of a row. All have 16 groups, but the last one may have fewer.
-struct Stretch {
-  std::ptrdiff_t from;  // from the row's base
-  std::uint32_t words;
-  std::uint32_t at, end;  // groups of the slice
+// Groups that lie side by side in the panel.
+struct Part {
+  std::size_t panel, at, count;  // first group in the panel, and in the slice
 };
 
 // As much of K as the scratch holds.
 struct Slice {
-  std::size_t count, triples;
+  std::size_t stretch_count = 0, part_count = 0;
   Stretch stretches[kStretches];
-  std::uint32_t first[kTriples];  // the triples' first groups in the panel
-};
+  Part parts[kStretches + kSliceGroups / kPartGroups];
 
-struct Cursor {
-  std::size_t run, word;
-};
-
-// The next slice. Where runs do not follow each other in the panel a new triple begins.
-void next_slice(const TileArgs& args, const Order& order, Cursor& cursor, Slice& slice) {
-  const bool whole = order.last_groups == kWordGroups;
-  std::size_t at = 0, expected = 0;
-  slice.count = 0;
-  while (cursor.run < args.run_count && slice.count < kStretches) {
-    const Run& run = args.runs[cursor.run];
-    const std::size_t k = run.k + cursor.word;
-    const std::size_t group = order.group(k);
-    if (group != expected) at = (at + 2) / 3 * 3;
-    const std::size_t room = at < kGroups ? (kGroups - at) / kWordGroups : 0;
-    if (room == 0) break;
-    std::size_t words = whole ? run.count - cursor.word : order.tap_words - k % order.tap_words;
-    if (words > room) words = room;
-    expected = order.group(k + words);
-    const std::size_t end = at + (expected - group);
-    for (std::size_t t = (at + 2) / 3; t * 3 < end; ++t) {
-      slice.first[t] = static_cast<std::uint32_t>(group + (t * 3 - at));
+  // Cut evenly, in whole triples but for the last part.
+  void add_parts(std::size_t panel, std::size_t at, std::size_t count) {
+    const std::size_t pieces = (count + kPartGroups - 1) / kPartGroups;
+    for (std::size_t piece = pieces; piece != 0; --piece) {
+      const std::size_t even = (count + piece * 3 - 1) / (piece * 3) * 3;
+      const std::size_t size = even < count ? even : count;
+      parts[part_count++] = {panel, at, size};
+      panel += size;
+      at += size;
+      count -= size;
     }
-    slice.stretches[slice.count++] = {
-        run.offset + static_cast<std::ptrdiff_t>(cursor.word), static_cast<std::uint32_t>(words),
-        static_cast<std::uint32_t>(at), static_cast<std::uint32_t>(end)};
-    at = end;
-    cursor.word += words;
-    if (cursor.word == run.count) cursor = {cursor.run + 1, 0};
   }
-  slice.triples = (at + 2) / 3;
-}
-
-// Offsets of the tables of 16 groups, from bytes that hold a | b << 4 for one group each.
-inline void store_offsets(__m128i pairs, std::uint16_t* out) {
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(out),
-                      _mm256_slli_epi16(_mm256_cvtepu8_epi16(pairs), 4));
-}
-
-struct PairBytes {
-  __m128i low, high;
 };
 
-inline PairBytes pair_bytes(__m128i a, __m128i b) {
+// Walks the runs of a tile, slice by slice.
+struct Cursor {
+  const TileArgs& args;
+  std::size_t tap_groups, last_groups;  // of a tap, and of its last word
+  std::size_t run = 0, word = 0;
+
+  explicit Cursor(const TileArgs& tile)
+      : args(tile),
+        tap_groups((tile.shape.tap_bits + 3) / 4),
+        last_groups(tap_groups - (tile.shape.tap_words - 1) * kWordGroups) {}
+
+  bool more() const { return run < args.run_count; }
+
+  // The place in the panel of a word of the filter.
+  std::size_t group(std::size_t k) const {
+    const std::size_t tap_words = args.shape.tap_words;
+    return k / tap_words * tap_groups + k % tap_words * kWordGroups;
+  }
+
+  // Words that have 16 groups up to the last: to the run's end if taps have no gaps between them.
+  std::size_t whole_words(const Run& now) const {
+    if (last_groups == kWordGroups) return now.count - word;
+    return args.shape.tap_words - (now.k + word) % args.shape.tap_words;
+  }
+
+  void next(Slice& slice) {
+    std::size_t at = 0, begin = 0, panel = 0;  // `begin` in the slice is `panel` in the panel
+    slice.stretch_count = slice.part_count = 0;
+    while (more() && slice.stretch_count < kStretches) {
+      const Run& now = args.runs[run];
+      const std::size_t room = (kSliceGroups - at) / kWordGroups;
+      if (room == 0) break;
+      const std::size_t whole = whole_words(now);
+      const std::size_t words = whole < room ? whole : room;
+      const std::size_t first = group(now.k + word);
+      if (first != panel + (at - begin)) {
+        slice.add_parts(panel, begin, at - begin);
+        begin = at;
+        panel = first;
+      }
+      slice.stretches[slice.stretch_count++] = {now.offset + static_cast<std::ptrdiff_t>(word),
+                                                words, at};
+      at += group(now.k + word + words) - first;
+      word += words;
+      if (word == now.count) {
+        ++run;
+        word = 0;
+      }
+    }
+    slice.add_parts(panel, begin, at - begin);
+    if (slice.part_count == 0) slice.parts[slice.part_count++] = {0, 0, 0};  // all sums are 0
+  }
+};
+
+// The bytes of 32 groups, a + 16 b, of 2 words of rows a and b.
+inline void pair_up(__m128i a, __m128i b, __m128i* low, __m128i* high) {
   const __m128i nibble = _mm_set1_epi8(15);
   const __m128i even =
       _mm_or_si128(_mm_and_si128(a, nibble), _mm_slli_epi16(_mm_and_si128(b, nibble), 4));
   const __m128i odd =
       _mm_or_si128(_mm_and_si128(_mm_srli_epi16(a, 4), nibble), _mm_andnot_si128(nibble, b));
-  return {_mm_unpacklo_epi8(even, odd), _mm_unpackhi_epi8(even, odd)};
+  *low = _mm_unpacklo_epi8(even, odd);
+  *high = _mm_unpackhi_epi8(even, odd);
 }
 
-void gather(const Slice& slice, const word_t* a, const word_t* b, std::uint16_t* out) {
-  for (std::size_t s = 0; s < slice.count; ++s) {
+void gather(const Slice& slice, const word_t* a, const word_t* b, std::uint8_t* out) {
+  for (std::size_t s = 0; s < slice.stretch_count; ++s) {
     const Stretch& stretch = slice.stretches[s];
-    const word_t* pa = a + stretch.from;
-    const word_t* pb = b + stretch.from;
-    std::uint16_t* to = out + stretch.at;
+    const word_t* from_a = a + stretch.from;
+    const word_t* from_b = b + stretch.from;
+    __m128i* to = reinterpret_cast<__m128i*>(out + stretch.at);
+    __m128i low, high;
     std::size_t i = 0;
-    for (; i + 2 <= stretch.words; i += 2, to += 2 * kWordGroups) {
-      const PairBytes bytes = pair_bytes(_mm_loadu_si128(reinterpret_cast<const __m128i*>(pa + i)),
-                                         _mm_loadu_si128(reinterpret_cast<const __m128i*>(pb + i)));
-      store_offsets(bytes.low, to);
-      store_offsets(bytes.high, to + kWordGroups);
+    for (; i + 2 <= stretch.words; i += 2) {
+      pair_up(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from_a + i)),
+              _mm_loadu_si128(reinterpret_cast<const __m128i*>(from_b + i)), &low, &high);
+      _mm_storeu_si128(to + i, low);
+      _mm_storeu_si128(to + i + 1, high);
     }
     if (i < stretch.words) {
-      const PairBytes bytes = pair_bytes(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(pa + i)),
-                                         _mm_loadl_epi64(reinterpret_cast<const __m128i*>(pb + i)));
-      store_offsets(bytes.low, to);
+      pair_up(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from_a + i)),
+              _mm_loadl_epi64(reinterpret_cast<const __m128i*>(from_b + i)), &low, &high);
+      _mm_storeu_si128(to + i, low);
     }
-    // What a short last word wrote too much, and the surplus of a triple; the next stretch comes
-    // after it.
-    out[stretch.end] = out[stretch.end + 1] = kZeros;
   }
 }
 
-// 16-bit counts of 32 filters: of row a in the even and odd bytes, and of row b.
+// What a part of K adds for 32 filters and a pair of rows.
+struct Bytes {
+  __m256i sums, high;
+};
+
+// The same as 16-bit sums.
 struct Counts {
   __m256i a_even, a_odd, b_even, b_odd;
 };
 
-// sums = a + 16 b in every byte, modulo 256. high = b in odd bytes, b + 16 * (a of the odd byte
-// above) in even ones, modulo 256.
-inline Counts unmix(__m256i sums, __m256i high) {
+// Modulo 256, sums = a + 16 b in every byte; high = b in the odd ones and b + 16 * (a of the next
+// byte) in the even ones.
+inline Counts unmix(const Bytes& bytes) {
   const __m256i byte = _mm256_set1_epi16(255);
   Counts c;
-  c.b_odd = _mm256_srli_epi16(high, 8);
+  c.b_odd = _mm256_srli_epi16(bytes.high, 8);
   c.a_odd = _mm256_and_si256(
-      _mm256_sub_epi16(_mm256_srli_epi16(sums, 8), _mm256_slli_epi16(c.b_odd, 4)), byte);
-  c.b_even = _mm256_and_si256(_mm256_sub_epi16(high, _mm256_slli_epi16(c.a_odd, 4)), byte);
-  c.a_even = _mm256_and_si256(_mm256_sub_epi16(sums, _mm256_slli_epi16(c.b_even, 4)), byte);
+      byte, _mm256_sub_epi16(_mm256_srli_epi16(bytes.sums, 8), _mm256_slli_epi16(c.b_odd, 4)));
+  c.b_even = _mm256_and_si256(byte, _mm256_sub_epi16(bytes.high, _mm256_slli_epi16(c.a_odd, 4)));
+  c.a_even = _mm256_and_si256(byte, _mm256_sub_epi16(bytes.sums, _mm256_slli_epi16(c.b_even, 4)));
   return c;
+}
+
+inline Counts operator+(const Counts& x, const Counts& y) {
+  return {_mm256_add_epi16(x.a_even, y.a_even), _mm256_add_epi16(x.a_odd, y.a_odd),
+          _mm256_add_epi16(x.b_even, y.b_even), _mm256_add_epi16(x.b_odd, y.b_odd)};
 }
 
 inline void widen(__m256i even, __m256i odd, bool add, std::int32_t* out) {
@@ -192,56 +212,38 @@ inline void widen(__m256i even, __m256i odd, bool add, std::int32_t* out) {
   }
 }
 
-// Where the counts of a chunk go.
-struct Sink {
-  Counts* sums;      // [pair][vector]
-  bool first, last;  // of the slice's chunks
-  bool add;          // the slice is not the first one
-};
-
-inline void deliver(Counts c, Counts& sum, const Sink& sink, std::int32_t* a, std::int32_t* b) {
-  if (!sink.first) {
-    c.a_even = _mm256_add_epi16(c.a_even, sum.a_even);
-    c.a_odd = _mm256_add_epi16(c.a_odd, sum.a_odd);
-    c.b_even = _mm256_add_epi16(c.b_even, sum.b_even);
-    c.b_odd = _mm256_add_epi16(c.b_odd, sum.b_odd);
-  }
-  if (!sink.last) {
-    sum = c;
-    return;
-  }
-  widen(c.a_even, c.a_odd, sink.add, a);
-  if (b != nullptr) widen(c.b_even, c.b_odd, sink.add, b);
+inline __m256i table(std::uint8_t pair) {
+  return _mm256_broadcastsi128_si256(*reinterpret_cast<const __m128i*>(kTables.entry[pair]));
 }
 
-inline __m256i table(std::uint16_t offset) {
-  return _mm256_broadcastsi128_si256(*reinterpret_cast<const __m128i*>(kTables.entry[0] + offset));
-}
-
+// Loops over vectors must be unrolled before GCC decides what is kept in registers.
 #define BNN_UNROLL _Pragma("GCC unroll 4")
 
-// What a chunk adds to 32 filters, before unmix().
-struct Bytes {
-  __m256i sums, high;
-};
-
-// Some pairs of rows with C vectors of filters, over a chunk. Out of line: then the sums stay in
-// registers, for GCC would rather keep what comes after the loop there.
+// Some pairs of rows with C vectors of filters, over a part of K. Not inlined: GCC would keep
+// the constants of the code around it in registers, and sums in memory.
 template <std::size_t C>
-__attribute__((noinline)) void chunk(const std::uint16_t* offsets, std::size_t pairs,
-                                     const std::uint32_t* first, std::size_t triples,
-                                     const __m256i* block, Bytes* out) {
-  for (std::size_t p = 0; p < pairs; ++p, offsets += kPairOffsets, out += C) {
+__attribute__((noinline)) void multiply(const std::uint8_t* pairs, std::size_t count,
+                                        const __m256i* weights, std::size_t groups, Bytes* out) {
+  for (; count != 0; --count, pairs += kPairBytes, out += C) {
     __m256i sums[C], high[C];
     BNN_UNROLL for (std::size_t v = 0; v < C; ++v) sums[v] = high[v] = _mm256_setzero_si256();
-    for (std::size_t t = 0; t < triples; ++t) {
-      const __m256i* w = block + first[t] * C;
-      const __m256i t0 = table(offsets[3 * t]), t1 = table(offsets[3 * t + 1]),
-                    t2 = table(offsets[3 * t + 2]);
+    const std::uint8_t* p = pairs;
+    const __m256i* w = weights;
+    std::size_t left = groups;
+    _Pragma("GCC unroll 2") for (; left >= 3; left -= 3, p += 3, w += 3 * C) {
+      const __m256i t0 = table(p[0]), t1 = table(p[1]), t2 = table(p[2]);
       BNN_UNROLL for (std::size_t v = 0; v < C; ++v) {
         const __m256i s = _mm256_add_epi8(
             _mm256_add_epi8(_mm256_shuffle_epi8(t0, w[v]), _mm256_shuffle_epi8(t1, w[C + v])),
             _mm256_shuffle_epi8(t2, w[2 * C + v]));
+        sums[v] = _mm256_add_epi8(sums[v], s);
+        high[v] = _mm256_add_epi8(high[v], _mm256_srli_epi16(s, 4));
+      }
+    }
+    for (; left != 0; --left, ++p, w += C) {
+      const __m256i t = table(*p);
+      BNN_UNROLL for (std::size_t v = 0; v < C; ++v) {
+        const __m256i s = _mm256_shuffle_epi8(t, w[v]);
         sums[v] = _mm256_add_epi8(sums[v], s);
         high[v] = _mm256_add_epi8(high[v], _mm256_srli_epi16(s, 4));
       }
@@ -252,97 +254,91 @@ __attribute__((noinline)) void chunk(const std::uint16_t* offsets, std::size_t p
 
 // All rows with C vectors of filters, over a slice.
 template <std::size_t C>
-void sweep(const TileArgs& args, const Slice& slice, const std::uint16_t* offsets,
+void sweep(const TileArgs& args, const Slice& slice, const std::uint8_t* pairs,
            const __m256i* block, bool add, std::int32_t* out) {
   Counts sums[kPairs][C];
   Bytes bytes[kBatch][C];
-  const std::size_t pairs = (args.m + 1) / 2;
-  for (std::size_t t = 0; t == 0 || t < slice.triples; t += kChunk) {
-    const std::size_t triples = slice.triples - t < kChunk ? slice.triples - t : kChunk;
-    const Sink sink = {nullptr, t == 0, t + triples == slice.triples, add};
-    for (std::size_t p0 = 0; p0 < pairs; p0 += kBatch) {
-      const std::size_t count = pairs - p0 < kBatch ? pairs - p0 : kBatch;
-      chunk<C>(offsets + p0 * kPairOffsets + 3 * t, count, slice.first + t, triples, block,
-               bytes[0]);
-      for (std::size_t p = 0; p < count; ++p) {
-        std::int32_t* a = out + (p0 + p) * 2 * args.stride;
-        std::int32_t* b = (p0 + p) * 2 + 1 < args.m ? a + args.stride : nullptr;
-        for (std::size_t v = 0; v < C; ++v) {
-          deliver(unmix(bytes[p][v].sums, bytes[p][v].high), sums[p0 + p][v], sink, a + v * kLanes,
-                  b == nullptr ? b : b + v * kLanes);
+  const std::size_t pair_count = (args.m + 1) / 2;
+  for (std::size_t i = 0; i < slice.part_count; ++i) {
+    const Part& part = slice.parts[i];
+    const bool first = i == 0, last = i + 1 == slice.part_count;
+    for (std::size_t p = 0; p < pair_count; ++p) {
+      const std::size_t left = pair_count - p;
+      if (p % kBatch == 0) {
+        multiply<C>(pairs + p * kPairBytes + part.at, left < kBatch ? left : kBatch,
+                    block + part.panel * C, part.count, bytes[0]);
+      }
+      std::int32_t* a = out + 2 * p * args.stride;
+      std::int32_t* b = 2 * p + 1 < args.m ? a + args.stride : nullptr;
+      for (std::size_t v = 0; v < C; ++v) {
+        Counts counts = unmix(bytes[p % kBatch][v]);
+        if (!first) counts = counts + sums[p][v];
+        if (!last) {
+          sums[p][v] = counts;
+          continue;
         }
+        widen(counts.a_even, counts.a_odd, add, a + v * kLanes);
+        if (b != nullptr) widen(counts.b_even, counts.b_odd, add, b + v * kLanes);
       }
     }
   }
 }
 
-inline std::size_t block_vectors(std::size_t left) { return left < kVectors ? left : kVectors; }
-
 std::size_t vectors(const PanelShape& shape) { return (shape.n + kLanes - 1) / kLanes; }
 
-// Groups of a block.
-std::size_t block_groups(const PanelShape& shape) {
-  return shape.taps * Order(shape).tap_groups + 2;
+std::size_t panel_groups(const PanelShape& shape) {
+  return shape.taps * ((shape.tap_bits + 3) / 4);
 }
 
 }  // namespace
 
 std::size_t panel_bytes(const PanelShape& shape) {
-  return vectors(shape) * block_groups(shape) * kLanes;
+  return vectors(shape) * panel_groups(shape) * kLanes;
 }
 
 void make_panel(const PanelShape& shape, const word_t* weight, void* panel) {
-  const Order order(shape);
+  const std::size_t groups = panel_groups(shape), tap_groups = groups / shape.taps;
   const std::size_t k_words = shape.taps * shape.tap_words;
+  const std::size_t lanes = vectors(shape) * kLanes, block = kVectors * kLanes;
   std::uint8_t* out = static_cast<std::uint8_t*>(panel);
-  for (std::size_t v0 = 0, count; v0 < vectors(shape); v0 += count) {
-    count = block_vectors(vectors(shape) - v0);
-    for (std::size_t g = 0; g < block_groups(shape); ++g) {
-      const std::size_t tap = g / order.tap_groups, nibble = g % order.tap_groups;
-      const std::size_t word = tap * shape.tap_words + nibble / kWordGroups;
-      for (std::size_t i = 0; i < count * kLanes; ++i) {
-        const std::size_t n = v0 * kLanes + i / kLanes * kLanes + i % 4 * 8 + i % kLanes / 4;
-        const bool used = n < shape.n && tap < shape.taps;
-        *out++ = used ? weight[n * k_words + word] >> (nibble % kWordGroups * 4) & 15 : 0;
+  for (std::size_t n0 = 0; n0 < lanes; n0 += block) {
+    const std::size_t end = n0 + block < lanes ? n0 + block : lanes;
+    for (std::size_t g = 0; g < groups; ++g) {
+      const std::size_t in_tap = g % tap_groups;
+      const std::size_t k = g / tap_groups * shape.tap_words + in_tap / kWordGroups;
+      for (std::size_t lane = n0; lane < end; ++lane) {
+        const std::size_t n = lane / kLanes * kLanes + lane % 4 * 8 + lane % kLanes / 4;
+        const word_t word = n < shape.n ? weight[n * k_words + k] : 0;
+        *out++ = word >> (in_tap % kWordGroups * 4) & 15;
       }
     }
   }
 }
 
 void tile(const TileArgs& args) {
-  const Order order(args.shape);
-  const std::size_t groups = block_groups(args.shape);
-  alignas(64) std::uint16_t offsets[kPairs][kPairOffsets];  // a last word may be written whole
+  std::uint8_t pairs[kPairs][kPairBytes];
   Slice slice;
-  Cursor cursor = {0, 0};
+  Cursor cursor(args);
   bool add = false;
   do {
-    next_slice(args, order, cursor, slice);
+    cursor.next(slice);
     for (std::size_t m = 0; m < args.m; m += 2) {
-      gather(slice, args.rows[m], args.rows[m + 1 < args.m ? m + 1 : m], offsets[m / 2]);
+      gather(slice, args.rows[m], args.rows[m + 1 < args.m ? m + 1 : m], pairs[m / 2]);
     }
     const __m256i* block = static_cast<const __m256i*>(args.panel);
     std::int32_t* out = args.popcounts;
     for (std::size_t left = vectors(args.shape), count; left != 0; left -= count) {
-      count = block_vectors(left);
-      switch (count) {
-        case 4:
-          sweep<4>(args, slice, offsets[0], block, add, out);
-          break;
-        case 3:
-          sweep<3>(args, slice, offsets[0], block, add, out);
-          break;
-        case 2:
-          sweep<2>(args, slice, offsets[0], block, add, out);
-          break;
-        default:
-          sweep<1>(args, slice, offsets[0], block, add, out);
-      }
-      block += count * groups;
+      count = left < kVectors ? left : kVectors;
+      const auto sweep_block = count == 4   ? sweep<4>
+                               : count == 3 ? sweep<3>
+                               : count == 2 ? sweep<2>
+                                            : sweep<1>;
+      sweep_block(args, slice, pairs[0], block, add, out);
+      block += count * panel_groups(args.shape);
       out += count * kLanes;
     }
     add = true;
-  } while (cursor.run < args.run_count);
+  } while (cursor.more());
 }
 
 }  // namespace bnn::bgemm_64x128__avx2
