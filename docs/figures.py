@@ -209,8 +209,8 @@ def lookup() -> None:
         x = left + cell * i
         chosen = i in WEIGHTS
         say(axes, x + cell / 2, 1.75, f"{i:04b}", size=SMALL, align="center")
-        box(axes, x, 2.2, cell / 2, 1.4, str(second), ORANGE, 0.5 if chosen else 0.16, size=SMALL)
-        box(axes, x + cell / 2, 2.2, cell / 2, 1.4, str(first), BLUE, 0.5 if chosen else 0.16,
+        box(axes, x, 2.2, cell / 2, 1.4, str(second), ORANGE, 0.35 if chosen else 0.16, size=SMALL)
+        box(axes, x + cell / 2, 2.2, cell / 2, 1.4, str(first), BLUE, 0.35 if chosen else 0.16,
             size=SMALL)  # fmt: skip
     say(axes, left - 0.3, 1.75, "entry i", size=SMALL, align="right")
     say(axes, left - 0.3, 2.9, "byte", size=SMALL, align="right")
@@ -223,8 +223,8 @@ def lookup() -> None:
         x = left + 3.4 * i
         box(axes, x, 6.4, 2.8, 1.2, f"{weight:04b}", GREY, 0.2)
         arrow(axes, (x + 1.4, 7.65), (x + 1.4, 8.35))
-        box(axes, x, 8.4, 1.4, 1.2, str(second), ORANGE, 0.4)
-        box(axes, x + 1.4, 8.4, 1.4, 1.2, str(first), BLUE, 0.4)
+        box(axes, x, 8.4, 1.4, 1.2, str(second), ORANGE, 0.3)
+        box(axes, x + 1.4, 8.4, 1.4, 1.2, str(first), BLUE, 0.3)
     say(axes, left + 13.9, 7.0, "4 bits of filters 0, 1, 2, 3, ... 31", size=SMALL)
     say(axes, left + 13.9, 9.0, "counts of 4 products of a (low) and b (high)", size=SMALL)
 
@@ -238,8 +238,8 @@ def lookup() -> None:
     for i, name in enumerate(names):
         box(axes, left + 4.2 * i, 11.9, 3.2, 1.2, name, GREEN, 0.25, size=SMALL)
         say(axes, left + 4.2 * i + 3.7, 12.5, "+" if i < 2 else "=", align="center")
-    box(axes, left + 12.6, 11.9, 1.7, 1.2, "12 max", ORANGE, 0.4, size=SMALL)
-    box(axes, left + 14.3, 11.9, 1.7, 1.2, "12 max", BLUE, 0.4, size=SMALL)
+    box(axes, left + 12.6, 11.9, 1.7, 1.2, "12 max", ORANGE, 0.3, size=SMALL)
+    box(axes, left + 14.3, 11.9, 1.7, 1.2, "12 max", BLUE, 0.3, size=SMALL)
     say(axes, left + 16.4, 12.5, "sum of three", size=SMALL)
     arrow(axes, (left + 13.6, 13.2), (left + 6.5, 14.6))
     arrow(axes, (left + 14.8, 13.2), (left + 17.0, 14.6))
