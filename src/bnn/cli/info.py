@@ -14,7 +14,6 @@ from bnn.cli.app import app, examples
     epilog=examples(
         "bnn info",
         "bnn info --json | jq .kernels",
-        "BNN_ISA=portable bnn info        # force an instruction set",
     )
 )
 def info(

@@ -76,6 +76,8 @@ def concat(inputs: Sequence[Tensor], channels: Sequence[int]) -> Tensor:
     op = "concat"
     if not isinstance(inputs, (list, tuple)):
         raise PackedError(f"{op}: inputs is a {type(inputs).__name__}; give a list of tensors.")
+    if not inputs:  # no tensor says to torch on which device to compute
+        raise PackedError(f"{op}: inputs is empty; give at least one tensor.")
     if not isinstance(channels, (list, tuple)):
         raise PackedError(
             f"{op}: channels is {channels!r}; give a list, one number for each input."
