@@ -7,5 +7,8 @@ NB_MODULE(_native, m) {
   m.def("version", &bnn::version, "Version that this native library was built for.");
   bind_runtime(m);
   bind_bconv2d(m);
+  bind_pack(m);
+  bind_pool(m);
+  bind_weight_only(m);
   bind_roof(m);
 }
