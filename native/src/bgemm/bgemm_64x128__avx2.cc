@@ -37,7 +37,9 @@ constexpr std::size_t kWordGroups = 16;
 constexpr std::size_t kPartGroups = 63;                 // 4 * 63 < 256
 constexpr std::size_t kSliceGroups = 10 * kPartGroups;  // 16-bit sums hold 26 times that
 constexpr std::size_t kStretches = 64;
-constexpr std::size_t kPairBytes = kSliceGroups + kWordGroups;  // a short word is written whole
+constexpr std::size_t kSpans = 6;  // of parts that follow each other
+constexpr std::size_t kParts = kSpans + kSliceGroups / kPartGroups;
+constexpr std::size_t kPairBytes = kSliceGroups + 4 * kWordGroups;  // for gather()'s excess
 
 struct Tables {
   alignas(64) std::uint8_t entry[256][16];
@@ -70,7 +72,7 @@ struct Part {
 struct Slice {
   std::size_t stretch_count = 0, part_count = 0;
   Stretch stretches[kStretches];
-  Part parts[kStretches + kSliceGroups / kPartGroups];
+  Part parts[kParts];
 
   // Cut evenly, in whole triples but for the last part.
   void add_parts(std::size_t panel, std::size_t at, std::size_t count) {
@@ -112,7 +114,8 @@ struct Cursor {
   }
 
   void next(Slice& slice) {
-    std::size_t at = 0, begin = 0, panel = 0;  // `begin` in the slice is `panel` in the panel
+    std::size_t at = 0, begin = 0, panel = 0,
+                spans = 0;  // `begin` in the slice is `panel` in the panel
     slice.stretch_count = slice.part_count = 0;
     while (more() && slice.stretch_count < kStretches) {
       const Run& now = args.runs[run];
@@ -122,6 +125,7 @@ struct Cursor {
       const std::size_t words = whole < room ? whole : room;
       const std::size_t first = group(now.k + word);
       if (first != panel + (at - begin)) {
+        if (spans++ == kSpans) break;
         slice.add_parts(panel, begin, at - begin);
         begin = at;
         panel = first;
@@ -136,39 +140,39 @@ struct Cursor {
       }
     }
     slice.add_parts(panel, begin, at - begin);
-    if (slice.part_count == 0) slice.parts[slice.part_count++] = {0, 0, 0};  // all sums are 0
   }
 };
 
-// The bytes of 32 groups, a + 16 b, of 2 words of rows a and b.
-inline void pair_up(__m128i a, __m128i b, __m128i* low, __m128i* high) {
-  const __m128i nibble = _mm_set1_epi8(15);
-  const __m128i even =
-      _mm_or_si128(_mm_and_si128(a, nibble), _mm_slli_epi16(_mm_and_si128(b, nibble), 4));
-  const __m128i odd =
-      _mm_or_si128(_mm_and_si128(_mm_srli_epi16(a, 4), nibble), _mm_andnot_si128(nibble, b));
-  *low = _mm_unpacklo_epi8(even, odd);
-  *high = _mm_unpackhi_epi8(even, odd);
+// The bytes a + 16 b of 4 words.
+inline void pair_up(__m256i a, __m256i b, __m256i* out) {
+  const __m256i nibble = _mm256_set1_epi8(15);
+  const __m256i even = _mm256_or_si256(_mm256_and_si256(a, nibble),
+                                       _mm256_slli_epi16(_mm256_and_si256(b, nibble), 4));
+  const __m256i odd = _mm256_or_si256(_mm256_and_si256(_mm256_srli_epi16(a, 4), nibble),
+                                      _mm256_andnot_si256(nibble, b));
+  const __m256i words02 = _mm256_unpacklo_epi8(even, odd);
+  const __m256i words13 = _mm256_unpackhi_epi8(even, odd);
+  _mm256_storeu_si256(out, _mm256_permute2x128_si256(words02, words13, 0x20));
+  _mm256_storeu_si256(out + 1, _mm256_permute2x128_si256(words02, words13, 0x31));
 }
 
-void gather(const Slice& slice, const word_t* a, const word_t* b, std::uint8_t* out) {
+// All pairs of rows over a slice. 4 words are written where fewer are left; the next stretch
+// comes after them.
+void gather(const TileArgs& args, const Slice& slice, std::uint8_t* pairs) {
   for (std::size_t s = 0; s < slice.stretch_count; ++s) {
     const Stretch& stretch = slice.stretches[s];
-    const word_t* from_a = a + stretch.from;
-    const word_t* from_b = b + stretch.from;
-    __m128i* to = reinterpret_cast<__m128i*>(out + stretch.at);
-    __m128i low, high;
-    std::size_t i = 0;
-    for (; i + 2 <= stretch.words; i += 2) {
-      pair_up(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from_a + i)),
-              _mm_loadu_si128(reinterpret_cast<const __m128i*>(from_b + i)), &low, &high);
-      _mm_storeu_si128(to + i, low);
-      _mm_storeu_si128(to + i + 1, high);
-    }
-    if (i < stretch.words) {
-      pair_up(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from_a + i)),
-              _mm_loadl_epi64(reinterpret_cast<const __m128i*>(from_b + i)), &low, &high);
-      _mm_storeu_si128(to + i, low);
+    for (std::size_t i = 0; i < stretch.words; i += 4) {
+      const __m256i left = _mm256_set1_epi64x(static_cast<long long>(stretch.words - i));
+      const __m256i mask = _mm256_cmpgt_epi64(left, _mm256_setr_epi64x(0, 1, 2, 3));
+      const std::ptrdiff_t from = stretch.from + static_cast<std::ptrdiff_t>(i);
+      std::uint8_t* out = pairs + stretch.at + i * kWordGroups;
+      for (std::size_t m = 0; m < args.m; m += 2, out += kPairBytes) {
+        const word_t* a = args.rows[m] + from;
+        const word_t* b = args.rows[m + 1 < args.m ? m + 1 : m] + from;
+        pair_up(_mm256_maskload_epi64(reinterpret_cast<const long long*>(a), mask),
+                _mm256_maskload_epi64(reinterpret_cast<const long long*>(b), mask),
+                reinterpret_cast<__m256i*>(out));
+      }
     }
   }
 }
@@ -178,30 +182,28 @@ struct Bytes {
   __m256i sums, high;
 };
 
-// The same as 16-bit sums.
+// Sums of bytes of rows a and b: of all, as 16-bit words modulo 65536, and of the odd ones.
 struct Counts {
-  __m256i a_even, a_odd, b_even, b_odd;
+  __m256i a, a_odd, b, b_odd;
 };
 
-// Modulo 256, sums = a + 16 b in every byte; high = b in the odd ones and b + 16 * (a of the next
-// byte) in the even ones.
-inline Counts unmix(const Bytes& bytes) {
-  const __m256i byte = _mm256_set1_epi16(255);
-  Counts c;
-  c.b_odd = _mm256_srli_epi16(bytes.high, 8);
-  c.a_odd = _mm256_and_si256(
-      byte, _mm256_sub_epi16(_mm256_srli_epi16(bytes.sums, 8), _mm256_slli_epi16(c.b_odd, 4)));
-  c.b_even = _mm256_and_si256(byte, _mm256_sub_epi16(bytes.high, _mm256_slli_epi16(c.a_odd, 4)));
-  c.a_even = _mm256_and_si256(byte, _mm256_sub_epi16(bytes.sums, _mm256_slli_epi16(c.b_even, 4)));
-  return c;
+// Modulo 256, sums = a + 16 b in every byte; high = b in the odd ones, b + 16 * (the next byte's a)
+// in the even ones. So a = sums - 16 high, for 16 * 16 is 0, and b follows as simply.
+inline void unmix(const Bytes& bytes, Counts& counts) {
+  const __m256i upper = _mm256_set1_epi8(static_cast<char>(0xf0));
+  const __m256i even_upper = _mm256_set1_epi16(0x00f0);
+  const __m256i a =
+      _mm256_sub_epi8(bytes.sums, _mm256_and_si256(_mm256_slli_epi16(bytes.high, 4), upper));
+  const __m256i b =
+      _mm256_sub_epi8(bytes.high, _mm256_and_si256(_mm256_srli_epi16(bytes.sums, 4), even_upper));
+  counts.a = _mm256_add_epi16(counts.a, a);
+  counts.b = _mm256_add_epi16(counts.b, b);
+  counts.a_odd = _mm256_add_epi16(counts.a_odd, _mm256_srli_epi16(a, 8));
+  counts.b_odd = _mm256_add_epi16(counts.b_odd, _mm256_srli_epi16(b, 8));
 }
 
-inline Counts operator+(const Counts& x, const Counts& y) {
-  return {_mm256_add_epi16(x.a_even, y.a_even), _mm256_add_epi16(x.a_odd, y.a_odd),
-          _mm256_add_epi16(x.b_even, y.b_even), _mm256_add_epi16(x.b_odd, y.b_odd)};
-}
-
-inline void widen(__m256i even, __m256i odd, bool add, std::int32_t* out) {
+inline void widen(__m256i all, __m256i odd, bool add, std::int32_t* out) {
+  const __m256i even = _mm256_sub_epi16(all, _mm256_slli_epi16(odd, 8));
   const __m256i half = _mm256_set1_epi32(0xffff);
   __m256i* to = reinterpret_cast<__m256i*>(out);
   __m256i r[4] = {_mm256_and_si256(even, half), _mm256_and_si256(odd, half),
@@ -252,33 +254,29 @@ __attribute__((noinline)) void multiply(const std::uint8_t* pairs, std::size_t c
   }
 }
 
-// All rows with C vectors of filters, over a slice.
+// All rows with C vectors of filters, over a slice. `add`: to what is in `out`.
 template <std::size_t C>
 void sweep(const TileArgs& args, const Slice& slice, const std::uint8_t* pairs,
            const __m256i* block, bool add, std::int32_t* out) {
-  Counts sums[kPairs][C];
-  Bytes bytes[kBatch][C];
+  Bytes bytes[kParts][kBatch][C];
   const std::size_t pair_count = (args.m + 1) / 2;
-  for (std::size_t i = 0; i < slice.part_count; ++i) {
-    const Part& part = slice.parts[i];
-    const bool first = i == 0, last = i + 1 == slice.part_count;
-    for (std::size_t p = 0; p < pair_count; ++p) {
-      const std::size_t left = pair_count - p;
-      if (p % kBatch == 0) {
-        multiply<C>(pairs + p * kPairBytes + part.at, left < kBatch ? left : kBatch,
-                    block + part.panel * C, part.count, bytes[0]);
-      }
-      std::int32_t* a = out + 2 * p * args.stride;
-      std::int32_t* b = 2 * p + 1 < args.m ? a + args.stride : nullptr;
+  for (std::size_t p0 = 0; p0 < pair_count; p0 += kBatch) {
+    const std::size_t batch = pair_count - p0 < kBatch ? pair_count - p0 : kBatch;
+    for (std::size_t i = 0; i < slice.part_count; ++i) {
+      const Part& part = slice.parts[i];
+      multiply<C>(pairs + p0 * kPairBytes + part.at, batch, block + part.panel * C, part.count,
+                  bytes[i][0]);
+    }
+    for (std::size_t p = 0; p < batch; ++p) {
+      const std::size_t row = 2 * (p0 + p);
+      std::int32_t* a = out + row * args.stride;
+      std::int32_t* b = row + 1 < args.m ? a + args.stride : nullptr;
       for (std::size_t v = 0; v < C; ++v) {
-        Counts counts = unmix(bytes[p % kBatch][v]);
-        if (!first) counts = counts + sums[p][v];
-        if (!last) {
-          sums[p][v] = counts;
-          continue;
-        }
-        widen(counts.a_even, counts.a_odd, add, a + v * kLanes);
-        if (b != nullptr) widen(counts.b_even, counts.b_odd, add, b + v * kLanes);
+        const __m256i zero = _mm256_setzero_si256();
+        Counts counts = {zero, zero, zero, zero};
+        for (std::size_t i = 0; i < slice.part_count; ++i) unmix(bytes[i][p][v], counts);
+        widen(counts.a, counts.a_odd, add, a + v * kLanes);
+        if (b != nullptr) widen(counts.b, counts.b_odd, add, b + v * kLanes);
       }
     }
   }
@@ -322,9 +320,7 @@ void tile(const TileArgs& args) {
   bool add = false;
   do {
     cursor.next(slice);
-    for (std::size_t m = 0; m < args.m; m += 2) {
-      gather(slice, args.rows[m], args.rows[m + 1 < args.m ? m + 1 : m], pairs[m / 2]);
-    }
+    gather(args, slice, pairs[0]);
     const __m256i* block = static_cast<const __m256i*>(args.panel);
     std::int32_t* out = args.popcounts;
     for (std::size_t left = vectors(args.shape), count; left != 0; left -= count) {
