@@ -29,8 +29,11 @@ inline Floats as_floats(Ints v) {
   return f;
 }
 
-// Defined by each file: IEEE half precision to float32.
+// Defined by each file: to float32. (Left to __builtin_convertvector, GCC 12 takes bytes apart one
+// by one.)
 inline Floats from_float16(Halves v);
+inline Floats from_bfloat16(Halves v);
+inline Floats from_int8(Bytes v);
 
 // Each type: how it is read as float32, and the bit patterns of +1 and -1.
 
@@ -51,18 +54,14 @@ struct Float16 {
 struct BFloat16 {
   typedef std::uint16_t Element;
   typedef Halves Vector;
-  static Floats read(const Element* x) {
-    return as_floats(__builtin_convertvector(load<Halves>(x), Ints) << 16);
-  }
+  static Floats read(const Element* x) { return from_bfloat16(load<Halves>(x)); }
   static constexpr std::int32_t kPlus = 0x3f80, kMinus = 0xbf80;
 };
 
 struct Int8 {
   typedef std::int8_t Element;
   typedef Bytes Vector;
-  static Floats read(const Element* x) {
-    return __builtin_convertvector(__builtin_convertvector(load<Bytes>(x), Ints), Floats);
-  }
+  static Floats read(const Element* x) { return from_int8(load<Bytes>(x)); }
   static constexpr std::int32_t kPlus = 1, kMinus = -1;
 };
 

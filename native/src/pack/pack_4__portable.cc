@@ -22,17 +22,25 @@ inline Floats from_float16(Halves v) {
   return as_floats(sign | (small_bits & is_small) | (large & ~is_small));
 }
 
+inline Floats from_bfloat16(Halves v) { return as_floats(__builtin_convertvector(v, Ints) << 16); }
+
+inline Floats from_int8(Bytes v) {
+  return __builtin_convertvector(__builtin_convertvector(v, Ints), Floats);
+}
+
 template <typename At>
-inline word_t negative_word(const At& at) {
+inline word_t negative_word(const At& at, std::size_t vectors) {
+  constexpr std::size_t kHalf = 32 / kLanes;
   word_t word = 0;
-  for (std::size_t half = 0; half < 2; ++half) {
+  for (std::size_t first = 0; first < vectors; first += kHalf) {
+    const std::size_t count = vectors - first < kHalf ? vectors - first : kHalf;
     Ints bits = {}, place = {1, 2, 4, 8};
-    for (std::size_t i = 0; i < 32 / kLanes; ++i) {
-      bits |= (at(half * (32 / kLanes) + i) < Floats{}) & place;
+    for (std::size_t i = 0; i < count; ++i) {
+      bits |= (at(first + i) < Floats{}) & place;
       place <<= static_cast<int>(kLanes);
     }
     const std::int32_t all = bits[0] | bits[1] | bits[2] | bits[3];
-    word |= static_cast<word_t>(static_cast<std::uint32_t>(all)) << (half * 32);
+    word |= static_cast<word_t>(static_cast<std::uint32_t>(all)) << (first * kLanes);
   }
   return word;
 }

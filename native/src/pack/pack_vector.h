@@ -12,9 +12,9 @@
 namespace bnn {
 namespace {
 
-// Defined by each file: bit i = (value i < 0) of the 64 values in the vectors at(0), at(1), ...
+// Defined by each file: bit i = (value i < 0) of the values in the vectors at(0), at(1), ...
 template <typename At>
-inline word_t negative_word(const At& at);
+inline word_t negative_word(const At& at, std::size_t vectors);
 
 // The vector at x, of which only what lies before `end` is read.
 template <typename Type>
@@ -45,11 +45,13 @@ inline Floats affine(Floats v, Floats scale, Floats shift) {
 
 template <typename Type, bool kAffine>
 inline word_t full_word(const typename Type::Element* x, const float* scale, const float* shift) {
-  return negative_word([&](std::size_t i) {
-    const Floats v = Type::read(x + i * kLanes);
-    if (!kAffine) return v;
-    return affine(v, load<Floats>(scale + i * kLanes), load<Floats>(shift + i * kLanes));
-  });
+  return negative_word(
+      [&](std::size_t i) {
+        const Floats v = Type::read(x + i * kLanes);
+        if (!kAffine) return v;
+        return affine(v, load<Floats>(scale + i * kLanes), load<Floats>(shift + i * kLanes));
+      },
+      kWordBits / kLanes);
 }
 
 template <typename Type, bool kAffine>
@@ -73,22 +75,27 @@ void pack_rows_of(const PackArgs& args, std::size_t begin, std::size_t end) {
                                         both ? args.shift + c : some.shift);
     }
     if (tail == 0) continue;
-    const word_t word = negative_word([&](std::size_t i) {
-      if (i * kLanes >= tail) return Floats{};
-      const Floats v = read_before<Type>(from + i * kLanes, limit);
-      if (!kAffine) return v;
-      return affine(v, load<Floats>(last.scale + i * kLanes),
-                    load<Floats>(last.shift + i * kLanes));
-    });
+    const word_t word = negative_word(
+        [&](std::size_t i) {
+          const Floats v = read_before<Type>(from + i * kLanes, limit);
+          if (!kAffine) return v;
+          return affine(v, load<Floats>(last.scale + i * kLanes),
+                        load<Floats>(last.shift + i * kLanes));
+        },
+        (tail + kLanes - 1) / kLanes);
     *out++ = word & valid_bits(tail, 0);
   }
 }
+
+// The hardware does not follow 64 streams. What comes from memory is asked for one block ahead,
+// which doubles the speed; what is in a cache would become slower by it.
+constexpr std::size_t kCacheBytes = 8 << 20;
 
 // Packs kVectors vectors of pixels. x: channel 0 of the word, first pixel.
 template <typename Type, bool kAffine, std::size_t kVectors>
 inline void pack_pixels(const typename Type::Element* x, const typename Type::Element* limit,
                         std::size_t stride, std::size_t channels, const Affine& parameters,
-                        std::uint32_t (*halves)[kBlockPixels]) {
+                        bool prefetch, std::uint32_t (*halves)[kBlockPixels]) {
   for (std::size_t half = 0; half < 2; ++half) {
     Ints bits[kVectors] = {};
     const std::size_t first = half * 32;
@@ -96,10 +103,16 @@ inline void pack_pixels(const typename Type::Element* x, const typename Type::El
     for (std::size_t c = first; c < last; ++c) {
       const typename Type::Element* from = x + c * stride;
       const Ints bit = Ints{} + static_cast<std::int32_t>(std::uint32_t{1} << (c - first));
-      const bool inside = static_cast<std::size_t>(limit - from) >= kVectors * kLanes;
+      if (kVectors > 1 && prefetch) {
+        constexpr std::size_t kLine = 64 / sizeof(*from);
+        for (std::size_t i = 0; i < kVectors * kLanes; i += kLine) {
+          __builtin_prefetch(from + kBlockPixels + i);
+        }
+      }
       for (std::size_t v = 0; v < kVectors; ++v) {
-        Floats value =
-            inside ? Type::read(from + v * kLanes) : read_before<Type>(from + v * kLanes, limit);
+        // Several vectors are taken only where they end inside the plane.
+        const typename Type::Element* place = from + v * kLanes;
+        Floats value = kVectors > 1 ? Type::read(place) : read_before<Type>(place, limit);
         if (kAffine) {
           value = affine(value, Floats{} + parameters.scale[c], Floats{} + parameters.shift[c]);
         }
@@ -119,6 +132,7 @@ void pack_planes_of(const PackArgs& args, std::size_t begin, std::size_t end) {
   const std::size_t blocks = (pixels + kBlockPixels - 1) / kBlockPixels;
   const Element* const x = static_cast<const Element*>(args.x);
   const Element* const limit = x + args.batch * pixels * args.channels;
+  const bool prefetch = static_cast<std::size_t>(limit - x) * sizeof(Element) > kCacheBytes;
   Affine parameters;
   for (std::size_t item = begin; item < end; ++item) {
     const std::size_t w = item % row_words, block = item / row_words % blocks;
@@ -134,10 +148,11 @@ void pack_planes_of(const PackArgs& args, std::size_t begin, std::size_t end) {
       std::size_t count = stop - p;
       if (count >= kVectors * kLanes) {
         count = kVectors * kLanes;
-        pack_pixels<Type, kAffine, kVectors>(from, limit, pixels, channels, parameters, halves);
+        pack_pixels<Type, kAffine, kVectors>(from, limit, pixels, channels, parameters, prefetch,
+                                             halves);
       } else {
         count = count < kLanes ? count : kLanes;
-        pack_pixels<Type, kAffine, 1>(from, limit, pixels, channels, parameters, halves);
+        pack_pixels<Type, kAffine, 1>(from, limit, pixels, channels, parameters, prefetch, halves);
       }
       word_t* out = args.out + (image * pixels + p) * row_words + w;
       for (std::size_t i = 0; i < count; ++i) {
