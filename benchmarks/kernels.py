@@ -29,6 +29,8 @@ from benchmarks.kernel_bench.targets import targets
 from benchmarks.kernel_bench.timing import interleave
 from bnn.packed import runtime
 
+DISTURBED = 1.5  # a median of so many minima
+
 Competitors = dict[str, Callable[[], object]]
 Row = dict[str, Any]
 
@@ -50,6 +52,7 @@ def measure_layer(layer: Layer, threads: int, seconds: float, with_openvino: boo
             why_not = ""
             if layer.padding:
                 run["ours, pad -1"] = mine.float_to_float(pad_value=-1)
+                run["openvino, pad -1"] = openvino_peer.openvino(problem, threads, pad_value=-1)
         except openvino_peer.UnfitError as error:
             why_not = str(error)
     prepare: Competitors = {}
@@ -103,9 +106,12 @@ def compare(row: Row, roof: float) -> None:
         row[prefix + "gbops"] = row["operations"] / least[name] / 1e3
         row[prefix + "roof_share"] = row[prefix + "gbops"] / roof
     row["x_torch"] = times_faster("torch fp32")
+    row["functional_x_torch"] = times_faster("torch fp32", "functional")
     row["x_openvino"] = times_faster("openvino")
-    row["x_openvino_same_pad"] = times_faster("openvino", "ours, pad -1")
+    row["x_openvino_pad"] = times_faster("openvino, pad -1", "ours, pad -1")
     row["x_one_thread"] = times_faster("1 thread")
+    spread = [t["median_us"] / t["minimum_us"] for t in row["times"].values()]
+    row["disturbed"] = max(spread) > DISTURBED
 
 
 def measure(arguments: argparse.Namespace) -> Row:

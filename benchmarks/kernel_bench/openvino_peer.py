@@ -1,8 +1,8 @@
 """OpenVINO's binary convolution, the fastest for x86 that we found.
 
 Floats NCHW in and out: with NHWC around it, 2026.4.1 ends the process. FakeQuantize makes the bits;
-OpenVINO fuses it into what feeds the convolution. It pads with -1, and takes neither groups nor a
-scale here, so it does less than ours. Run as a module, it prints the microseconds of one layer.
+OpenVINO fuses it into what feeds the convolution. It has no groups, and no scale here, so it does
+less than ours. Run as a module, it prints the microseconds of one layer.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class UnfitError(Exception):
     """OpenVINO has no such layer, or computes it wrongly."""
 
 
-def openvino(problem: Problem, threads: int) -> Callable[[], object]:
+def openvino(problem: Problem, threads: int, pad_value: int = 0) -> Callable[[], object]:
     """Return the layer's inference, checked.
 
     Raises:
@@ -49,16 +49,16 @@ def openvino(problem: Problem, threads: int) -> Callable[[], object]:
     layer = problem.layer
     if layer.groups > 1:
         raise UnfitError("no groups")
-    request = _compile(problem, threads).create_infer_request()
+    request = _compile(problem, threads, pad_value).create_infer_request()
     request.get_input_tensor().data[:] = problem.x.numpy()
     request.infer()
     out = torch.from_numpy(request.get_output_tensor().data)
-    if not torch.equal(out, problem.sums(-1)):
+    if not torch.equal(out, problem.sums(pad_value)):
         raise UnfitError("wrong result")
-    return request.infer
+    return lambda: request.infer(share_outputs=True)  # its default copies them
 
 
-def _compile(problem: Problem, threads: int) -> Any:
+def _compile(problem: Problem, threads: int, pad_value: int) -> Any:
     import openvino as ov
     from openvino import opset8
 
@@ -78,7 +78,7 @@ def _compile(problem: Problem, threads: int) -> Any:
         padding,
         [layer.dilation] * 2,
         "xnor-popcount",
-        -1.0,
+        float(pad_value),
     )
     config = {
         "INFERENCE_NUM_THREADS": threads,

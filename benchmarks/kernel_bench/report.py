@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from benchmarks.kernel_bench.targets import Target
+from benchmarks.kernel_bench import targets
 
 Row = Mapping[str, Any]
 Column = tuple[str, Callable[[Row], str]]
@@ -28,7 +28,11 @@ def _openvino(row: Row) -> str:
     return f"{times['minimum_us']:.1f}" if times else row["openvino"]
 
 
-LAYER: Column = ("layer", lambda row: row["layer"])
+def _layer(row: Row) -> str:
+    return row["layer"] + (" *" if row.get("disturbed") else "")
+
+
+LAYER: Column = ("layer", _layer)
 FLOATS: tuple[Column, ...] = (
     LAYER,
     ("us min", _time("ours")),
@@ -36,7 +40,7 @@ FLOATS: tuple[Column, ...] = (
     ("GBOP/s", _number("gbops", "{:.0f}")),
     ("% roof", _number("roof_share", "{:.0%}")),
     ("x OpenVINO", _number("x_openvino", "{:.2f}")),
-    ("pad -1", _number("x_openvino_same_pad", "{:.2f}")),
+    ("both pad -1", _number("x_openvino_pad", "{:.2f}")),
     ("x torch fp32", _number("x_torch", "{:.1f}")),
     ("functional us", _time("functional")),
     ("OpenVINO us", _openvino),
@@ -130,11 +134,16 @@ def notes(report: Mapping[str, Any]) -> list[str]:
         "GBOP/s = 2 x multiplications / time, with all taps. Kernels skip the taps that lie in "
         "zero padding, and AVX-512's counts three words with two popcounts: both let a share of "
         "the roof, which knows neither, pass 100 %.",
-        "Ours has zero padding, as nn.Conv2d, and a scale for each channel, with floats in "
-        "channels_last; `functional` adds the checks, torch's dispatch and new outputs. OpenVINO "
-        "has padding -1 (`pad -1`: ours so too), NCHW floats and no scale; a word instead of its "
-        "time says why it takes no part.",
+        "Convolutions have zero padding, as nn.Conv2d's; `both pad -1` has the ratio with -1. Ours "
+        "has a scale for each channel and floats in channels_last, OpenVINO NCHW floats and no "
+        "scale; a word instead of its time says why it takes no part. `functional` is ours with "
+        "the checks, torch's dispatch and new outputs.",
     ]
+    if any(row["disturbed"] for row in report["layers"]):
+        lines.append(
+            "* A median is far above its minimum: the machine was busy, and the ratios of this "
+            "layer are not to be trusted."
+        )
     limit = report["openvino"].get("probe")
     if limit:
         ratio = limit["limited_us"] / limit["free_us"]
@@ -147,18 +156,21 @@ def notes(report: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def as_text(report: Mapping[str, Any], wanted: Sequence[Target]) -> str:
+def as_text(report: Mapping[str, Any], wanted: Sequence[targets.Target]) -> str:
     """Return all of the report for the terminal."""
     parts = ["\n".join(machine_lines(report))]
     parts += [f"{heading}\n{plain(rows)}" for heading, rows in tables(report)]
-    parts += ["\n".join(notes(report)), "\n".join(target.line() for target in wanted)]
+    parts += ["\n".join(notes(report)), "\n".join(targets.lines(wanted))]
     return "\n\n".join(parts) + "\n"
 
 
-def as_markdown(report: Mapping[str, Any], wanted: Sequence[Target]) -> str:
+def as_markdown(report: Mapping[str, Any], wanted: Sequence[targets.Target]) -> str:
     """Return the same in Markdown."""
     parts = ["# Kernels", "\n".join(line + "  " for line in machine_lines(report)).rstrip()]
     parts += [f"## {heading}\n\n{markdown(rows)}" for heading, rows in tables(report)]
     parts += notes(report)
-    parts += ["## Targets", "\n".join(f"- {' '.join(t.line().split())}" for t in wanted)]
+    parts += [
+        "## Targets",
+        "\n".join(f"- {' '.join(line.split())}" for line in targets.lines(wanted)),
+    ]
     return "\n\n".join(parts) + "\n"

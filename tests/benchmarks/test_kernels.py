@@ -60,7 +60,7 @@ def test_a_wrong_result_is_never_timed(bench, monkeypatch):
     mine.bits_to_bits()
     mine.weight_only()
     right = problem.sums(0)
-    monkeypatch.setattr(problem, "sums", lambda pad_value: right + 2)
+    monkeypatch.setattr(problem, "sums", lambda pad_value: right + 1000)
     for competitor in (mine.float_to_float, mine.bits_to_bits, mine.through_functional):
         with pytest.raises(ours.WrongResultError, match="values are wrong"):
             competitor()
@@ -70,22 +70,32 @@ def test_missed_targets_are_named(bench):
     row = {
         "layer": "3x3 256@14",
         "x_openvino": 2.5,
+        "x_openvino_pad": 3.25,
         "roof_share": 0.9,
         "x_torch": 0.5,
+        "functional_x_torch": 0.25,
         "x_one_thread": 1.5,
         "times": {"1 thread": {"minimum_us": 300.0}},
     }
     report = {"layers": [row], "weight_only": [], "threads": 1, "isa": "avx2"}
-    lines = [target.line() for target in bench("targets").targets(report)]
-    assert lines == [
+    targets = bench("targets")
+    assert targets.lines(targets.targets(report)) == [
         "MISSED   times OpenVINO, 3x3 256@14: 2.50, wanted 3.00 (-17%)",
+        "reached  times OpenVINO, both pad -1, 3x3 256@14: 3.25, wanted 3.00",
         "reached  share of the roof, 3x3 256@14: 0.90, wanted 0.85",
         "MISSED   times torch fp32, 3x3 256@14: 0.50, wanted 1.00 (-50%)",
+        "MISSED   functional, times torch fp32, 3x3 256@14: 0.25, wanted 1.00 (-75%)",
     ]
     report |= {"isa": "avx512vpopcntdq"}
-    assert bench("targets").targets(report)[0].reached
-    report |= {"threads": 2}
-    (first, _) = bench("targets").targets(report)
+    assert targets.targets(report)[0].reached
+    report |= {"layers": [row, {**row, "x_torch": 2.0}, {**row, "x_torch": 3.0}], "threads": 2}
+    shown = [line for line in targets.lines(targets.targets(report)) if " times torch" in line]
+    assert (
+        shown[0]
+        == "reached  times torch fp32, 3x3 256@14: 2.00, wanted 1.00, the least of 2 layers"
+    )
+    assert shown[1].startswith("MISSED   times torch fp32")
+    (first, *_) = targets.targets(report)
     assert first.line() == "MISSED   2 threads, times 1, 3x3 256@14: 1.50, wanted 1.70 (-12%)"
 
 
