@@ -10,40 +10,52 @@
 namespace bnn {
 namespace {
 
-constexpr int kPlanes = 16;  // up to 65,535 taps; checked by the caller
+// The planes of 64 counters that reach 2^Planes - 1. Few planes stay in registers.
+template <int Planes>
+struct Counters {
+  word_t planes[Planes] = {};
 
-inline void spread(const word_t* planes, int count, std::int32_t* out) {
-  for (int half = 0; half < 2; ++half) {
-    std::int32_t sums[32] = {};
-    for (int j = 0; j < count; ++j) {
-      const std::uint32_t bits = static_cast<std::uint32_t>(planes[j] >> (32 * half));
-      for (int c = 0; c < 32; ++c) sums[c] += static_cast<std::int32_t>((bits >> c & 1u) << j);
+  inline __attribute__((always_inline)) void add(word_t carry) {
+#pragma GCC unroll 4
+    for (int j = 0; j < Planes; ++j) {
+      const word_t next = planes[j] & carry;
+      planes[j] ^= carry;
+      carry = next;
     }
-    __builtin_memcpy(out + 32 * half, sums, sizeof(sums));
+  }
+
+  inline void spread(std::int32_t* out) const {
+    for (int half = 0; half < 2; ++half) {
+      std::uint32_t sums[32] = {};
+#pragma GCC unroll 4
+      for (int j = 0; j < Planes; ++j) {
+        const std::uint32_t bits = static_cast<std::uint32_t>(planes[j] >> (32 * half));
+        for (std::uint32_t c = 0; c < 32; ++c) sums[c] |= (bits >> c & 1u) << j;
+      }
+      __builtin_memcpy(out + 32 * half, sums, sizeof(sums));
+    }
+  }
+};
+
+template <int Planes>
+void depthwise_rows(const TileArgs& args) {
+  const word_t* panel = static_cast<const word_t*>(args.panel);
+  for (std::size_t m = 0; m < args.m; ++m) {
+    for (std::size_t w = 0; w < args.shape.tap_words; ++w) {
+      Counters<Planes> counters;
+      for (std::size_t r = 0; r < args.run_count; ++r) {
+        const Run& run = args.runs[r];
+        counters.add(args.rows[m][run.offset + w] ^ panel[run.k + w]);
+      }
+      counters.spread(args.popcounts + m * args.stride + w * kWordBits);
+    }
   }
 }
 
 inline void depthwise_tile(const TileArgs& args) {
-  const std::size_t row_words = args.shape.tap_words;
-  const word_t* panel = static_cast<const word_t*>(args.panel);
-  for (std::size_t m = 0; m < args.m; ++m) {
-    for (std::size_t w = 0; w < row_words; ++w) {
-      word_t planes[kPlanes] = {};
-      int used = 0;
-      for (std::size_t r = 0; r < args.run_count; ++r) {
-        const Run& run = args.runs[r];
-        word_t carry = args.rows[m][run.offset + w] ^ panel[run.k + w];
-        for (int j = 0; j < used; ++j) {
-          const word_t next = planes[j] & carry;
-          planes[j] ^= carry;
-          carry = next;
-        }
-        // Counters of `used` planes hold up to r + 1 only while r + 1 < 2^used.
-        if ((r + 1) >> used != 0) planes[used++] = carry;
-      }
-      spread(planes, used, args.popcounts + m * args.stride + w * kWordBits);
-    }
-  }
+  if (args.run_count <= 15) return depthwise_rows<4>(args);  // 3x3
+  if (args.run_count <= 255) return depthwise_rows<8>(args);
+  depthwise_rows<31>(args);  // counts are int32
 }
 
 }  // namespace
