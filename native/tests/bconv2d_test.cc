@@ -131,6 +131,16 @@ void panels_are_recognised(Isa isa) {
   check(!panel_fits(s, panel.get(), bytes, isa), "a damaged header");
 }
 
+// Depthwise counters of more taps than 16 bits hold.
+void many_taps(Isa isa) {
+  for (const std::size_t taps : {65534, 65535, 65536, 70001}) {
+    ConvShape s = linear(1, 3, 3);
+    s.groups = 3;
+    s.width = s.kernel_w = taps;
+    compare(s, isa, Fill::kZeros, Fill::kOnes);
+  }
+}
+
 // One layer, its panel shared, called from several threads at once, each with work for the pool.
 void from_many_threads(Isa isa) {
   const Threads restore(2);
@@ -163,6 +173,7 @@ const Registration table([] {
   add_for_each_isa("bconv2d", "few_rows_many_filters", few_rows_many_filters);
   add_for_each_isa("bconv2d", "large_images", large_images);
   add_for_each_isa("bconv2d", "extreme_sums", extreme_sums);
+  add_for_each_isa("bconv2d", "many_taps", many_taps);
   add_for_each_isa("bconv2d", "from_many_threads", from_many_threads);
   add_for_each_isa("bconv2d", "panels_are_recognised", panels_are_recognised);
 });

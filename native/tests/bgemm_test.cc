@@ -1,5 +1,6 @@
 // Every row of bgemm.inc against counting bit by bit, and the selection of a row.
 #include <algorithm>
+#include <cstring>
 #include <string>
 #include <vector>
 
@@ -166,13 +167,56 @@ void tails(const BgemmKernel& kernel) {
 // late overflows at some of them.
 void all_bits_differ(const BgemmKernel& kernel) {
   const std::size_t step = effort(100) == 100 ? 1 : 13;
-  for (std::size_t tap_bits = 1; tap_bits <= 2200; tap_bits += step) {
+  for (std::size_t tap_bits = 1; tap_bits <= 5300; tap_bits += step) {
     const std::size_t taps = tap_bits % 3 == 0 ? 9 : 1;
     const PanelShape shape = panel_shape(random().between(1, 5), taps, tap_bits);
     const bool ones_in_x = random().one_in(2);
     compare(kernel,
             make(shape, random().between(1, kernel.mr), some_runs(shape),
                  ones_in_x ? Fill::kOnes : Fill::kZeros, ones_in_x ? Fill::kZeros : Fill::kOnes));
+  }
+}
+
+// Rows and filters of all ones or all zeros, in any mix: kernels that count two rows in one byte
+// must keep a full counter out of its empty neighbour.
+void full_beside_empty(const BgemmKernel& kernel) {
+  const auto fill = [] { return random().one_in(2) ? Fill::kOnes : Fill::kZeros; };
+  const auto append = [](std::vector<word_t>& to, const std::vector<word_t>& rows) {
+    to.insert(to.end(), rows.begin(), rows.end());
+  };
+  for (int round = 0; round < effort(400); ++round) {
+    Product p;
+    p.shape = panel_shape(random().between(1, 70), random().pick({1, 1, 4, 9}),
+                          random().between(1, 3000));
+    p.m = random().between(1, kernel.mr);
+    const std::size_t k_words = p.shape.taps * p.shape.tap_words;
+    p.runs = {{0, 0, p.shape.taps, 0, k_words}};
+    p.row_step = static_cast<std::ptrdiff_t>(k_words);
+    for (std::size_t m = 0; m < p.m; ++m) {
+      append(p.x, packed_rows(random(), p.shape.taps, p.shape.tap_bits, fill()));
+    }
+    for (std::size_t n = 0; n < p.shape.n; ++n) {
+      append(p.weight, packed_rows(random(), p.shape.taps, p.shape.tap_bits, fill()));
+    }
+    compare(kernel, p);
+  }
+}
+
+// The panel of the first filters begins the whole one: threads share a layer's filters that way.
+void panels_begin_alike(const BgemmKernel& kernel) {
+  for (const std::size_t n : {1, 33, 127, 128, 300}) {
+    const PanelShape whole = panel_shape(2 * kFilterBlock + n, 3, random().between(1, 200));
+    const auto weight = packed_rows(random(), whole.n * whole.taps, whole.tap_bits);
+    const Aligned panel(kernel.panel_bytes(whole));
+    kernel.make_panel(whole, weight.data(), panel.get());
+    for (const std::size_t filters : {kFilterBlock, 2 * kFilterBlock}) {
+      const PanelShape part = panel_shape(filters, whole.taps, whole.tap_bits);
+      const std::size_t bytes = kernel.panel_bytes(part);
+      const Aligned part_panel(bytes);
+      kernel.make_panel(part, weight.data(), part_panel.get());
+      check(bytes == 0 || std::memcmp(panel.get(), part_panel.get(), bytes) == 0,
+            "the panel of %zu filters does not begin that of %zu", filters, whole.n);
+    }
   }
 }
 
@@ -208,6 +252,8 @@ const Registration table([] {
     add(name + "/random_shapes", kernel.needs, [&kernel] { random_shapes(kernel); });
     add(name + "/tails", kernel.needs, [&kernel] { tails(kernel); });
     add(name + "/all_bits_differ", kernel.needs, [&kernel] { all_bits_differ(kernel); });
+    add(name + "/full_beside_empty", kernel.needs, [&kernel] { full_beside_empty(kernel); });
+    add(name + "/panels_begin_alike", kernel.needs, [&kernel] { panels_begin_alike(kernel); });
     add(name + "/long_sums", kernel.needs, [&kernel] { long_sums(kernel); });
     add(name + "/no_runs", kernel.needs, [&kernel] { no_runs(kernel); });
   }

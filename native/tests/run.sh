@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Builds native/ without Python and runs its tests.
 #
-#   run.sh host    on this machine, with the address, undefined-behaviour and thread sanitizers
+#   run.sh host    on this machine: as it ships, then with the address, undefined-behaviour and
+#                  thread sanitizers
 #   run.sh neon    for AArch64, with Debian's cross compiler and emulator
 #
 # Whatever is not tested is printed. EFFORT=PERCENT scales the number of random rounds.
@@ -19,8 +20,10 @@ build() { # folder, CMake's arguments
 }
 
 host() {
+  build plain
+  build/native-plain/bnn_tests --effort "${EFFORT:-100}"
   build address -DBNN_SANITIZE=address,undefined
-  build/native-address/bnn_tests --effort "${EFFORT:-100}"
+  build/native-address/bnn_tests --effort "${EFFORT:-50}"
   # A compiler may come without the thread sanitizer, and a kernel's address layout may defeat it.
   local probe=build/native-thread-probe
   if ! { echo 'int main() {}' | c++ -fsanitize=thread -x c++ -o "$probe" - && "$probe"; } \
