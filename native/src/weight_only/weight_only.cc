@@ -1,48 +1,40 @@
-// Float activations with 1-bit weights, one sum at a time.
+// Weight-only products: chooses the way.
 #include "bnn/weight_only.h"
 
-#include <algorithm>
-
-#include "bnn/threads.h"
+#include "weight_only/product.h"
 
 namespace bnn {
 
 namespace {
 
-float dot(const float* x, const word_t* weight, std::size_t channels) {
-  float sum = 0;
-  for (std::size_t c = 0; c < channels; ++c) {
-    sum += (weight[c / kWordBits] >> c % kWordBits & 1) != 0 ? -x[c] : x[c];
-  }
-  return sum;
+// Up to so many pixels, arranging a block's weights costs about as much as using them, so that each
+// thread does both for its own blocks.
+constexpr std::size_t kFewPixels = 16;
+
+// A 1x1 convolution without padding and stride does not know rows from images.
+bool is_pointwise(const ConvShape& s) {
+  return s.kernel_h == 1 && s.kernel_w == 1 && s.stride_h == 1 && s.stride_w == 1 &&
+         s.pad_top + s.pad_bottom + s.pad_left + s.pad_right == 0;
 }
 
 }  // namespace
 
-void weight_only_conv2d(const ConvShape& s, const float* x, const word_t* weight,
-                        const float* scale, const float* bias, float* out, Isa) {
-  const std::size_t tap_words = words(s.group_channels()), out_h = s.out_h(), out_w = s.out_w();
-  parallel_for(s.batch * out_h * out_w, 64, [&](std::size_t begin, std::size_t end) {
-    for (std::size_t i = begin; i < end; ++i) {
-      const std::size_t ox = i % out_w, oy = i / out_w % out_h, image = i / out_w / out_h;
-      for (std::size_t o = 0; o < s.out_channels; ++o) {
-        const std::size_t first = o / s.group_out_channels() * s.group_channels();
-        const word_t* w = weight + o * s.kernel_h * s.kernel_w * tap_words;
-        float sum = 0;
-        for (std::size_t tap = 0; tap < s.kernel_h * s.kernel_w; ++tap, w += tap_words) {
-          // Left of and above the image the difference wraps around, to beyond its end.
-          const std::size_t iy = oy * s.stride_h + tap / s.kernel_w * s.dilation_h - s.pad_top;
-          const std::size_t ix = ox * s.stride_w + tap % s.kernel_w * s.dilation_w - s.pad_left;
-          if (iy >= s.height || ix >= s.width) continue;
-          const float* pixel = x + ((image * s.height + iy) * s.width + ix) * s.channels;
-          sum += dot(pixel + first, w, s.group_channels());
-        }
-        if (scale != nullptr) sum *= scale[o];
-        if (bias != nullptr) sum += bias[o];
-        out[i * s.out_channels + o] = sum;
-      }
-    }
-  });
+void weight_only_conv2d(const ConvShape& shape, const float* x, const word_t* weight,
+                        const float* scale, const float* bias, float* out, Isa isa) {
+  if (shape.batch * shape.out_h() * shape.out_w() == 0 || shape.out_channels == 0) return;
+  ConvShape flat = shape;
+  if (is_pointwise(shape)) {
+    flat.width = shape.batch * shape.height * shape.width;
+    flat.batch = flat.height = 1;
+  }
+  const Product product{flat, x, weight, scale, bias, out, select_weight_only(isa)};
+  if (flat.groups == flat.channels && flat.groups == flat.out_channels) {
+    multiply_depthwise(product);
+  } else if (is_pointwise(flat) && flat.width <= kFewPixels) {
+    multiply_few(product);
+  } else {
+    multiply_rows(product);
+  }
 }
 
 }  // namespace bnn
