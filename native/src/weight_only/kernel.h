@@ -37,14 +37,16 @@ struct WeightOnlyTile {
   float* const* out;                         // (m): n floats each
 };
 
-// Sums of one pixel in a convolution where each channel has a filter of its own.
-struct DepthwisePixel {
-  std::size_t channels, tap_count;
-  const float* const* x;      // (tap_count): channels floats each
-  const float* const* signs;  // (tap_count): +1 and -1, channels floats each
+// Sums of neighbouring pixels where every output channel has input channels of its own, lane by
+// lane.
+struct LaneRow {
+  std::size_t channels, input_count;
+  const float* const* x;      // (input_count): channels floats each, of the first pixel
+  const float* const* signs;  // (input_count): +1 and -1, channels floats each
+  std::size_t pixels, step;   // floats from a pixel's x to the next pixel's
   const float* scale;         // (channels) or null
   const float* bias;          // (channels) or null
-  float* out;
+  float* out;                 // (pixels, channels)
 };
 
 struct WeightOnlyKernel {
@@ -58,7 +60,7 @@ struct WeightOnlyKernel {
   // suit the tile function.
   void (*arrange)(const word_t* const* rows, std::size_t count, std::uint32_t* bits);
   void (*tile)(const WeightOnlyTile& tile);
-  void (*depthwise)(const DepthwisePixel& pixel);
+  void (*lane_row)(const LaneRow& row);
 };
 
 // The kernel where `isa` was asked for.

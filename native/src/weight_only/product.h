@@ -95,9 +95,9 @@ inline WeightOnlyTile block_tile(const Product& p, std::size_t block, const std:
 }
 
 // Each is a way to compute the product.
-void multiply_few(const Product& p);        // 1x1, few pixels: threads share the filters
-void multiply_rows(const Product& p);       // any shape: threads share the rows of the output
-void multiply_depthwise(const Product& p);  // a filter for each channel
+void multiply_few(const Product& p);    // 1x1, few pixels: threads share the filters
+void multiply_rows(const Product& p);   // any shape: threads share the rows of the output
+void multiply_lanes(const Product& p);  // any shape, made for groups of few output channels
 
 // Multiply-adds that are worth a thread: about 20 us.
 inline constexpr std::size_t kGrainProducts = 1 << 20;

@@ -7,7 +7,7 @@ namespace bnn {
   void expand(const float* x, std::size_t channels, float* tables);                \
   void arrange(const word_t* const* rows, std::size_t count, std::uint32_t* bits); \
   void tile(const WeightOnlyTile& tile);                                           \
-  void depthwise(const DepthwisePixel& pixel);                                     \
+  void lane_row(const LaneRow& row);                                               \
   }
 #include "weight_only/weight_only.inc"
 #undef BNN_WEIGHT_ONLY
@@ -15,9 +15,9 @@ namespace bnn {
 namespace {
 
 constexpr WeightOnlyKernel kKernels[] = {
-#define BNN_WEIGHT_ONLY(name, needs, pixels, filters, table_floats)       \
-  {#name,        needs,         pixels,     filters,        table_floats, \
-   name::expand, name::arrange, name::tile, name::depthwise},
+#define BNN_WEIGHT_ONLY(name, needs, pixels, filters, table_floats)      \
+  {#name,        needs,         pixels,     filters,       table_floats, \
+   name::expand, name::arrange, name::tile, name::lane_row},
 #include "weight_only/weight_only.inc"
 #undef BNN_WEIGHT_ONLY
 };

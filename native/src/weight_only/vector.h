@@ -109,32 +109,42 @@ inline void run_tile(const WeightOnlyTile& t) {
   tile_of_vectors<kVectors>(t);
 }
 
-template <int V>
-inline void depthwise_vectors(const DepthwisePixel& p, std::size_t c) {
-  Floats sums[V] = {};
-  for (std::size_t i = 0; i < p.tap_count; ++i) {
-    for (int v = 0; v < V; ++v) {
-      sums[v] += load(p.x[i] + c + v * kLanes) * load(p.signs[i] + c + v * kLanes);
-    }
+// M pixels of one vector of channels: they share the loads of the signs.
+template <int M>
+inline void lane_vector(const LaneRow& row, std::size_t pixel, std::size_t c) {
+  Floats sums[M] = {};
+  for (std::size_t i = 0; i < row.input_count; ++i) {
+    const float* x = row.x[i] + pixel * row.step + c;
+    const Floats signs = load(row.signs[i] + c);
+    for (int m = 0; m < M; ++m) sums[m] += load(x + m * row.step) * signs;
   }
-  for (int v = 0; v < V; ++v) {
-    const std::size_t first = c + v * kLanes;
-    if (p.scale != nullptr) sums[v] *= load(p.scale + first);
-    if (p.bias != nullptr) sums[v] += load(p.bias + first);
-    store(p.out + first, sums[v]);
+  for (int m = 0; m < M; ++m) {
+    if (row.scale != nullptr) sums[m] *= load(row.scale + c);
+    if (row.bias != nullptr) sums[m] += load(row.bias + c);
+    store(row.out + (pixel + m) * row.channels + c, sums[m]);
   }
 }
 
-inline void run_depthwise(const DepthwisePixel& p) {
-  std::size_t c = 0;
-  for (; c + 4 * kLanes <= p.channels; c += 4 * kLanes) depthwise_vectors<4>(p, c);
-  for (; c + kLanes <= p.channels; c += kLanes) depthwise_vectors<1>(p, c);
-  for (; c < p.channels; ++c) {
-    float sum = 0;
-    for (std::size_t i = 0; i < p.tap_count; ++i) sum += p.x[i][c] * p.signs[i][c];
-    if (p.scale != nullptr) sum *= p.scale[c];
-    if (p.bias != nullptr) sum += p.bias[c];
-    p.out[c] = sum;
+inline void lane_tail(const LaneRow& row, std::size_t pixel, std::size_t c) {
+  float sum = 0;
+  for (std::size_t i = 0; i < row.input_count; ++i) {
+    sum += row.x[i][pixel * row.step + c] * row.signs[i][c];
+  }
+  if (row.scale != nullptr) sum *= row.scale[c];
+  if (row.bias != nullptr) sum += row.bias[c];
+  row.out[pixel * row.channels + c] = sum;
+}
+
+inline void run_lane_row(const LaneRow& row) {
+  const std::size_t whole = row.channels - row.channels % kLanes;
+  for (std::size_t pixel = 0; pixel < row.pixels;) {
+    const std::size_t count = row.pixels - pixel < 4 ? 1 : 4;
+    for (std::size_t c = 0; c < whole; c += kLanes) {
+      count == 4 ? lane_vector<4>(row, pixel, c) : lane_vector<1>(row, pixel, c);
+    }
+    for (std::size_t end = pixel + count; pixel < end; ++pixel) {
+      for (std::size_t c = whole; c < row.channels; ++c) lane_tail(row, pixel, c);
+    }
   }
 }
 

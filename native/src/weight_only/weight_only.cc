@@ -11,6 +11,9 @@ namespace {
 // thread does both for its own blocks.
 constexpr std::size_t kFewPixels = 16;
 
+// A group of so few output channels would leave most lanes of a table's kernel empty.
+constexpr std::size_t kFewOutputs = 4;
+
 // A 1x1 convolution without padding and stride does not know rows from images.
 bool is_pointwise(const ConvShape& s) {
   return s.kernel_h == 1 && s.kernel_w == 1 && s.stride_h == 1 && s.stride_w == 1 &&
@@ -28,8 +31,8 @@ void weight_only_conv2d(const ConvShape& shape, const float* x, const word_t* we
     flat.batch = flat.height = 1;
   }
   const Product product{flat, x, weight, scale, bias, out, select_weight_only(isa)};
-  if (flat.groups == flat.channels && flat.groups == flat.out_channels) {
-    multiply_depthwise(product);
+  if (flat.groups > 1 && flat.group_out_channels() <= kFewOutputs) {
+    multiply_lanes(product);
   } else if (is_pointwise(flat) && flat.width <= kFewPixels) {
     multiply_few(product);
   } else {

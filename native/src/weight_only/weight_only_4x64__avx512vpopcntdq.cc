@@ -111,7 +111,7 @@ void arrange(const word_t* const* rows, std::size_t count, std::uint32_t* bits) 
 
 void tile(const WeightOnlyTile& tile) { run_tile(tile); }
 
-void depthwise(const DepthwisePixel& pixel) { run_depthwise(pixel); }
+void lane_row(const LaneRow& row) { run_lane_row(row); }
 
 }  // namespace weight_only_4x64__avx512vpopcntdq
 
