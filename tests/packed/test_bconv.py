@@ -5,7 +5,7 @@ from typing import NamedTuple
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import assume, example, given
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from bnn.errors import PackedError
@@ -88,6 +88,7 @@ def by_torch(layer, x, weight):
     return out.to(torch.int32)
 
 
+@settings(max_examples=40)
 @given(layer=layers(), seed=SEEDS)
 def test_layout_equals_torch(layer, seed, signs, same):
     x, weight = tensors(layer, signs, seed)
@@ -132,6 +133,7 @@ def test_named_layers(isa, name, pad_value, signs, same):
     same(given_, by_torch(layer, x, weight))
 
 
+@settings(max_examples=40)
 @given(layer=layers(), seed=SEEDS)
 @example(layer=NAMED["padding alone"], seed=0)
 def test_sums(isa, layer, seed, signs, same):
@@ -140,6 +142,7 @@ def test_sums(isa, layer, seed, signs, same):
     same(given_, layout.bconv2d(layer.shape, x, weight).movedim(-1, 1))
 
 
+@settings(max_examples=40)
 @given(layer=layers(), seed=SEEDS)
 def test_outputs_agree(isa, layer, seed, signs, same):
     x, weight = (layout.pack(t) for t in tensors(layer, signs, seed))
@@ -156,6 +159,7 @@ def test_outputs_agree(isa, layer, seed, signs, same):
         assert floats.is_contiguous(memory_format=torch.channels_last)
 
 
+@settings(max_examples=40)
 @given(layer=layers(), seed=SEEDS)
 def test_one_dimension_is_two_with_height_one(isa, layer, seed, signs, same):
     layer = layer._replace(

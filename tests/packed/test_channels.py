@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bnn.errors import PackedError
@@ -13,6 +13,7 @@ SEEDS = st.integers(0, 2**32)
 lead = st.lists(st.integers(0, 4), min_size=1, max_size=3).map(tuple)
 
 
+@settings(max_examples=60)
 @given(lead=lead, channels=st.lists(st.integers(1, 200), min_size=1, max_size=5), seed=SEEDS)
 def test_concat_equals_torch(isa, lead, channels, seed, signs, same):
     parts = [signs(lead[0], c, *lead[1:], seed=seed + i) for i, c in enumerate(channels)]
@@ -22,6 +23,7 @@ def test_concat_equals_torch(isa, lead, channels, seed, signs, same):
     same(functional.concat(words, channels), expected)
 
 
+@settings(max_examples=60)
 @given(lead=lead, groups=st.integers(1, 12), each=st.integers(1, 40), seed=SEEDS)
 def test_channel_shuffle_equals_torch(isa, lead, groups, each, seed, signs, same):
     channels = groups * each

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bnn.errors import PackedError
@@ -13,12 +13,14 @@ sizes = st.integers(1, 20)
 features = st.one_of(st.integers(1, 200), st.sampled_from((511, 512, 513, 1024, 4097)))
 
 
+@settings(max_examples=60)
 @given(m=sizes, n=sizes, k=features, seed=SEEDS)
 def test_layout_equals_matmul(m, n, k, seed, signs, same):
     a, b = signs(m, k, seed=seed), signs(n, k, seed=seed + 1)
     same(layout.bgemm(layout.pack(a), layout.pack(b), k), (a @ b.T).to(torch.int32))
 
 
+@settings(max_examples=60)
 @given(m=st.integers(0, 40), n=st.integers(1, 70), k=features, seed=SEEDS)
 def test_products(isa, m, n, k, seed, signs, same):
     a, b = (layout.pack(signs(rows, k, seed=seed + rows)) for rows in (m, n))

@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from bnn.errors import PackedError
@@ -40,6 +40,7 @@ def shape_of(x, options, ceil_mode):
     )  # fmt: skip
 
 
+@settings(max_examples=60)
 @given(window=windows(), batch=st.integers(0, 2), channels=st.sampled_from(CHANNELS), seed=SEEDS)
 def test_max_pool_equals_torch(isa, window, batch, channels, seed, signs, same):
     image, options, ceil_mode = window
@@ -53,6 +54,7 @@ def test_max_pool_equals_torch(isa, window, batch, channels, seed, signs, same):
     same(functional.max_pool2d(words, channels, **options, ceil_mode=ceil_mode), expected)
 
 
+@settings(max_examples=60)
 @given(window=windows(), seed=SEEDS)
 def test_window_in_the_padding_alone_is_refused_where_torch_gives_infinity(window, seed, signs):
     image, options, ceil_mode = window
@@ -67,6 +69,7 @@ def test_window_in_the_padding_alone_is_refused_where_torch_gives_infinity(windo
         assert not infinite
 
 
+@settings(max_examples=60)
 @given(
     window=windows(dilated=False),
     batch=st.integers(0, 2),
@@ -91,6 +94,7 @@ def test_avg_pool_equals_torch(isa, window, batch, channels, counted, seed, valu
     torch.testing.assert_close(given_, expected, equal_nan=True)
 
 
+@settings(max_examples=60)
 @given(
     size=st.tuples(st.integers(0, 3), st.integers(1, 20), st.integers(1, 20)),
     channels=st.sampled_from(CHANNELS),

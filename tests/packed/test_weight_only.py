@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from bnn.errors import PackedError
@@ -21,6 +21,7 @@ def assert_sums(given_, exact, magnitude, taps):
     assert ((given_.double() - exact).abs() <= bound + 1e-30).all()
 
 
+@settings(max_examples=40)
 @given(
     size=st.tuples(st.integers(0, 2), st.integers(1, 7), st.integers(1, 7)),
     groups=st.sampled_from((1, 1, 2, 3)),
@@ -78,6 +79,7 @@ def test_convolution(
     assert_sums(oracle.movedim(-1, 1), truth, magnitude, shape.taps_bits)
 
 
+@settings(max_examples=40)
 @given(
     lead=st.lists(st.integers(0, 5), max_size=3).map(tuple),
     k=st.integers(1, 300),

@@ -88,6 +88,10 @@ class Epilogue:
                     "with it."
                 )
         _check_name("residual_at", self.residual_at, RESIDUAL_AT)
+        for name in TENSORS:
+            value = getattr(self, name)
+            if not (value is None or isinstance(value, Tensor)):
+                raise PackedError(f"Epilogue: {name} is {value!r}; give a tensor or None.")
 
     def given(self) -> dict[str, Any]:
         """Return the fields that are not None, by name."""

@@ -36,10 +36,10 @@ def register(schema: str, *, cpu: Kernel, other: Kernel, fake: Kernel) -> Any:
 
 
 def ready(op: str, name: str, x: Tensor) -> Tensor:
-    """Return ``x`` as the native part reads it: contiguous, and with memory behind it."""
+    """Return ``x`` as the native part reads it: contiguous, and all of it there."""
     x = x.contiguous()
-    if x.data_ptr() == 0 and x.numel():
-        raise PackedError(f"{op}: {name} has no memory; its storage was resized.")
+    if x.untyped_storage().nbytes() < (x.storage_offset() + x.numel()) * x.element_size():
+        raise PackedError(f"{op}: {name} has less memory than its shape; its storage was resized.")
     return x
 
 

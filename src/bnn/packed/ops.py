@@ -85,16 +85,19 @@ pack = register(
 )
 
 
-def _unpack_size(x: Tensor, channels: int, dtype: torch.dtype) -> tuple[int, ...]:
+# A name, not a ScalarType: torch crashes on a number that is none before a kernel can look at it.
+_DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in runtime.DTYPES}
+
+
+def _unpack_empty(x: Tensor, channels: int, dtype: str) -> Tensor:
     checks.check_words("unpack", "x", x, "", channels)
-    if dtype not in runtime.DTYPES:
-        allowed = ", ".join(map(str, runtime.DTYPES))
-        raise PackedError(f"unpack: dtype is {dtype}; allowed: {allowed}.")
-    return (*x.shape[:-1], channels)
+    if dtype not in _DTYPES:
+        raise PackedError(f"unpack: dtype is {dtype}; allowed: {', '.join(_DTYPES)}.")
+    return x.new_empty((*x.shape[:-1], channels), dtype=_DTYPES[dtype])
 
 
-def _unpack_cpu(x: Tensor, channels: int, dtype: torch.dtype) -> Tensor:
-    out = torch.empty(_unpack_size(x, channels, dtype), dtype=dtype)
+def _unpack_cpu(x: Tensor, channels: int, dtype: str) -> Tensor:
+    out = _unpack_empty(x, channels, dtype)
     if out.numel():
         sizes = (1, channels, out.numel() // channels)
         x = ready("unpack", "x", x)
@@ -102,27 +105,22 @@ def _unpack_cpu(x: Tensor, channels: int, dtype: torch.dtype) -> Tensor:
     return out
 
 
-def _unpack_other(x: Tensor, channels: int, dtype: torch.dtype) -> Tensor:
-    _unpack_size(x, channels, dtype)
-    return layout.unpack(x, channels, dtype)
-
-
-def _unpack_fake(x: Tensor, channels: int, dtype: torch.dtype) -> Tensor:
-    return x.new_empty(_unpack_size(x, channels, dtype), dtype=dtype)
+def _unpack_other(x: Tensor, channels: int, dtype: str) -> Tensor:
+    _unpack_empty(x, channels, dtype)
+    return layout.unpack(x, channels, _DTYPES[dtype])
 
 
 unpack = register(
-    "unpack(Tensor x, SymInt channels, ScalarType dtype) -> Tensor",
+    "unpack(Tensor x, SymInt channels, str dtype) -> Tensor",
     cpu=_unpack_cpu,
     other=_unpack_other,
-    fake=_unpack_fake,
+    fake=_unpack_empty,
 )
-
 
 # --- between convolutions ---------------------------------------------------------------------
 
 
-def _max_pool_shape(
+def _max_pool2d_shape(
     x: Tensor,
     channels: int,
     kernel: list[int],
@@ -138,29 +136,29 @@ def _max_pool_shape(
     return checks.pool_shape(op, sizes, kernel, stride, padding, dilation, ceil_mode)
 
 
-def _max_pool_empty(x: Tensor, *rest: Any) -> Tensor:
-    shape = _max_pool_shape(x, *rest)
+def _max_pool2d_empty(x: Tensor, *rest: Any) -> Tensor:
+    shape = _max_pool2d_shape(x, *rest)
     return x.new_empty((shape.batch, shape.out_h, shape.out_w, x.shape[-1]))
 
 
-def _max_pool_cpu(x: Tensor, *rest: Any) -> Tensor:
-    out = _max_pool_empty(x, *rest)
+def _max_pool2d_cpu(x: Tensor, *rest: Any) -> Tensor:
+    out = _max_pool2d_empty(x, *rest)
     if out.numel():
         x = ready("max_pool2d", "x", x)
-        runtime.max_pool2d(_max_pool_shape(x, *rest), x, out, isa=runtime.isa())
+        runtime.max_pool2d(_max_pool2d_shape(x, *rest), x, out, isa=runtime.isa())
     return out
 
 
-def _max_pool_other(x: Tensor, *rest: Any) -> Tensor:
-    return layout.max_pool2d(_max_pool_shape(x, *rest), x)
+def _max_pool2d_other(x: Tensor, *rest: Any) -> Tensor:
+    return layout.max_pool2d(_max_pool2d_shape(x, *rest), x)
 
 
 max_pool2d = register(
     "max_pool2d(Tensor x, SymInt channels, int[] kernel_size, int[] stride, int[] padding, "
     "int[] dilation, bool ceil_mode) -> Tensor",
-    cpu=_max_pool_cpu,
-    other=_max_pool_other,
-    fake=_max_pool_empty,
+    cpu=_max_pool2d_cpu,
+    other=_max_pool2d_other,
+    fake=_max_pool2d_empty,
 )
 
 
@@ -200,7 +198,7 @@ global_avg_pool = register(
 )
 
 
-def _avg_pool_shape(
+def _avg_pool2d_shape(
     x: Tensor,
     kernel: list[int],
     stride: list[int],
@@ -231,31 +229,31 @@ def _hangs_over(shape: PoolShape) -> bool:
     return bottom > s.height + s.pad_top or right > s.width + s.pad_left
 
 
-def _avg_pool_empty(x: Tensor, *rest: Any) -> Tensor:
-    shape, _ = _avg_pool_shape(x, *rest)
+def _avg_pool2d_empty(x: Tensor, *rest: Any) -> Tensor:
+    shape, _ = _avg_pool2d_shape(x, *rest)
     return x.new_empty((shape.batch, shape.out_h, shape.out_w, shape.channels))
 
 
-def _avg_pool_cpu(x: Tensor, *rest: Any) -> Tensor:
-    out = _avg_pool_empty(x, *rest)
+def _avg_pool2d_cpu(x: Tensor, *rest: Any) -> Tensor:
+    out = _avg_pool2d_empty(x, *rest)
     if out.numel():
         x = ready("avg_pool2d", "x", x)
-        shape, counted = _avg_pool_shape(x, *rest)
+        shape, counted = _avg_pool2d_shape(x, *rest)
         runtime.avg_pool2d(shape, x, out, count_include_pad=counted, isa=runtime.isa())
     return out
 
 
-def _avg_pool_other(x: Tensor, *rest: Any) -> Tensor:
-    shape, counted = _avg_pool_shape(x, *rest)
+def _avg_pool2d_other(x: Tensor, *rest: Any) -> Tensor:
+    shape, counted = _avg_pool2d_shape(x, *rest)
     return layout.avg_pool2d(shape, x, counted)
 
 
 avg_pool2d = register(
     "avg_pool2d(Tensor x, int[] kernel_size, int[] stride, int[] padding, bool ceil_mode, "
     "bool count_include_pad) -> Tensor",
-    cpu=_avg_pool_cpu,
-    other=_avg_pool_other,
-    fake=_avg_pool_empty,
+    cpu=_avg_pool2d_cpu,
+    other=_avg_pool2d_other,
+    fake=_avg_pool2d_empty,
 )
 
 

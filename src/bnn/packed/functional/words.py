@@ -56,7 +56,8 @@ def unpack(x: Tensor, channels: int, dtype: torch.dtype = torch.float32) -> Tens
         raise PackedError(f"unpack: x has shape {tuple(x.shape)}; it must be (N, *spatial, words).")
     if not isinstance(dtype, torch.dtype):
         raise PackedError(f"unpack: dtype is {dtype!r}; give a torch.dtype.")
-    return channels_first(ops.unpack(x, check_int("unpack", "channels", channels), dtype))
+    name = str(dtype).removeprefix("torch.")
+    return channels_first(ops.unpack(x, check_int("unpack", "channels", channels), name))
 
 
 def concat(inputs: Sequence[Tensor], channels: Sequence[int]) -> Tensor:
