@@ -10,7 +10,8 @@ struct PoolShape {
   std::size_t batch, height, width, channels;
   std::size_t kernel_h, kernel_w, stride_h, stride_w, pad_top, pad_left;
   std::size_t dilation_h = 1, dilation_w = 1;
-  std::size_t out_h, out_w;  // computed by the caller, who has checked that no window is all padding
+  std::size_t out_h,
+      out_w;  // computed by the caller, who has checked that no window is all padding
 };
 
 // Maximum of +1 and -1: +1 if any of the window is. Padding takes no part.

@@ -36,15 +36,13 @@ namespace bnn::bgemm_64x128__avx2 {
 
 namespace {
 
-constexpr std::size_t kLanes = 32;  // filters of a vector
-constexpr std::size_t kVectors = 4; // vectors of a block
-constexpr std::size_t kPairs = 32;  // of rows
-constexpr std::size_t kBatch = 8;   // pairs between widenings
-constexpr std::size_t kPairBytes =
-    kSliceGroups + 4 * kWordGroups; // for gather()'s excess
+constexpr std::size_t kLanes = 32;                                  // filters of a vector
+constexpr std::size_t kVectors = 4;                                 // vectors of a block
+constexpr std::size_t kPairs = 32;                                  // of rows
+constexpr std::size_t kBatch = 8;                                   // pairs between widenings
+constexpr std::size_t kPairBytes = kSliceGroups + 4 * kWordGroups;  // for gather()'s excess
 
-static_assert(kFilterBlock % (kVectors * kLanes) == 0,
-              "a part of the panel has whole blocks");
+static_assert(kFilterBlock % (kVectors * kLanes) == 0, "a part of the panel has whole blocks");
 
 struct Tables {
   alignas(64) std::uint8_t entry[256][16];
@@ -62,40 +60,34 @@ struct Tables {
 constexpr Tables kTables;
 
 // The bytes a + 16 b of 4 words.
-inline void pair_up(__m256i a, __m256i b, __m256i *out) {
+inline void pair_up(__m256i a, __m256i b, __m256i* out) {
   const __m256i nibble = _mm256_set1_epi8(15);
-  const __m256i even =
-      _mm256_or_si256(_mm256_and_si256(a, nibble),
-                      _mm256_slli_epi16(_mm256_and_si256(b, nibble), 4));
-  const __m256i odd =
-      _mm256_or_si256(_mm256_and_si256(_mm256_srli_epi16(a, 4), nibble),
-                      _mm256_andnot_si256(nibble, b));
+  const __m256i even = _mm256_or_si256(_mm256_and_si256(a, nibble),
+                                       _mm256_slli_epi16(_mm256_and_si256(b, nibble), 4));
+  const __m256i odd = _mm256_or_si256(_mm256_and_si256(_mm256_srli_epi16(a, 4), nibble),
+                                      _mm256_andnot_si256(nibble, b));
   const __m256i words02 = _mm256_unpacklo_epi8(even, odd);
   const __m256i words13 = _mm256_unpackhi_epi8(even, odd);
   _mm256_storeu_si256(out, _mm256_permute2x128_si256(words02, words13, 0x20));
-  _mm256_storeu_si256(out + 1,
-                      _mm256_permute2x128_si256(words02, words13, 0x31));
+  _mm256_storeu_si256(out + 1, _mm256_permute2x128_si256(words02, words13, 0x31));
 }
 
 // All pairs of rows over a slice. 4 words are written where fewer are left; the
 // next stretch comes after them.
-void gather(const TileArgs &args, const Slice &slice, std::uint8_t *pairs) {
+void gather(const TileArgs& args, const Slice& slice, std::uint8_t* pairs) {
   for (std::size_t s = 0; s < slice.stretch_count; ++s) {
-    const Stretch &stretch = slice.stretches[s];
+    const Stretch& stretch = slice.stretches[s];
     for (std::size_t i = 0; i < stretch.words; i += 4) {
-      const __m256i left =
-          _mm256_set1_epi64x(static_cast<long long>(stretch.words - i));
-      const __m256i mask =
-          _mm256_cmpgt_epi64(left, _mm256_setr_epi64x(0, 1, 2, 3));
+      const __m256i left = _mm256_set1_epi64x(static_cast<long long>(stretch.words - i));
+      const __m256i mask = _mm256_cmpgt_epi64(left, _mm256_setr_epi64x(0, 1, 2, 3));
       const std::ptrdiff_t from = stretch.from + static_cast<std::ptrdiff_t>(i);
-      std::uint8_t *out = pairs + stretch.at + i * kWordGroups;
+      std::uint8_t* out = pairs + stretch.at + i * kWordGroups;
       for (std::size_t m = 0; m < args.m; m += 2, out += kPairBytes) {
-        const word_t *a = args.rows[m] + from;
-        const word_t *b = args.rows[m + 1 < args.m ? m + 1 : m] + from;
-        pair_up(
-            _mm256_maskload_epi64(reinterpret_cast<const long long *>(a), mask),
-            _mm256_maskload_epi64(reinterpret_cast<const long long *>(b), mask),
-            reinterpret_cast<__m256i *>(out));
+        const word_t* a = args.rows[m] + from;
+        const word_t* b = args.rows[m + 1 < args.m ? m + 1 : m] + from;
+        pair_up(_mm256_maskload_epi64(reinterpret_cast<const long long*>(a), mask),
+                _mm256_maskload_epi64(reinterpret_cast<const long long*>(b), mask),
+                reinterpret_cast<__m256i*>(out));
       }
     }
   }
@@ -115,36 +107,33 @@ struct Counts {
 // Modulo 256, sums = a + 16 b in every byte; high = b in the odd ones, b + 16 *
 // (the next byte's a) in the even ones. So a = sums - 16 high, for 16 * 16 is
 // 0, and b follows as simply.
-inline void unmix(const Bytes &bytes, Counts &counts) {
+inline void unmix(const Bytes& bytes, Counts& counts) {
   const __m256i upper = _mm256_set1_epi8(static_cast<char>(0xf0));
   const __m256i even_upper = _mm256_set1_epi16(0x00f0);
-  const __m256i a = _mm256_sub_epi8(
-      bytes.sums, _mm256_and_si256(_mm256_slli_epi16(bytes.high, 4), upper));
-  const __m256i b = _mm256_sub_epi8(
-      bytes.high,
-      _mm256_and_si256(_mm256_srli_epi16(bytes.sums, 4), even_upper));
+  const __m256i a =
+      _mm256_sub_epi8(bytes.sums, _mm256_and_si256(_mm256_slli_epi16(bytes.high, 4), upper));
+  const __m256i b =
+      _mm256_sub_epi8(bytes.high, _mm256_and_si256(_mm256_srli_epi16(bytes.sums, 4), even_upper));
   counts.a = _mm256_add_epi16(counts.a, a);
   counts.b = _mm256_add_epi16(counts.b, b);
   counts.a_odd = _mm256_add_epi16(counts.a_odd, _mm256_srli_epi16(a, 8));
   counts.b_odd = _mm256_add_epi16(counts.b_odd, _mm256_srli_epi16(b, 8));
 }
 
-inline void widen(__m256i all, __m256i odd, bool add, std::int32_t *out) {
+inline void widen(__m256i all, __m256i odd, bool add, std::int32_t* out) {
   const __m256i even = _mm256_sub_epi16(all, _mm256_slli_epi16(odd, 8));
   const __m256i half = _mm256_set1_epi32(0xffff);
-  __m256i *to = reinterpret_cast<__m256i *>(out);
+  __m256i* to = reinterpret_cast<__m256i*>(out);
   __m256i r[4] = {_mm256_and_si256(even, half), _mm256_and_si256(odd, half),
                   _mm256_srli_epi32(even, 16), _mm256_srli_epi32(odd, 16)};
   for (int i = 0; i < 4; ++i) {
-    if (add)
-      r[i] = _mm256_add_epi32(r[i], _mm256_loadu_si256(to + i));
+    if (add) r[i] = _mm256_add_epi32(r[i], _mm256_loadu_si256(to + i));
     _mm256_storeu_si256(to + i, r[i]);
   }
 }
 
 inline __m256i table(std::uint8_t pair) {
-  return _mm256_broadcastsi128_si256(
-      *reinterpret_cast<const __m128i *>(kTables.entry[pair]));
+  return _mm256_broadcastsi128_si256(*reinterpret_cast<const __m128i*>(kTables.entry[pair]));
 }
 
 // Loops over vectors must be unrolled before GCC decides what is kept in
@@ -156,23 +145,20 @@ inline __m256i table(std::uint8_t pair) {
 // memory. Four vectors make 8 sums, 3 tables and temporaries: what 16 registers
 // hold.
 template <std::size_t C>
-__attribute__((noinline)) void
-multiply(const std::uint8_t *pairs, std::size_t count, const __m256i *weights,
-         std::size_t groups, Bytes *out) {
+__attribute__((noinline)) void multiply(const std::uint8_t* pairs, std::size_t count,
+                                        const __m256i* weights, std::size_t groups, Bytes* out) {
   for (; count != 0; --count, pairs += kPairBytes, out += C) {
     __m256i sums[C], high[C];
-    BNN_UNROLL for (std::size_t v = 0; v < C; ++v) sums[v] = high[v] =
-        _mm256_setzero_si256();
-    const std::uint8_t *p = pairs;
-    const __m256i *w = weights;
+    BNN_UNROLL for (std::size_t v = 0; v < C; ++v) sums[v] = high[v] = _mm256_setzero_si256();
+    const std::uint8_t* p = pairs;
+    const __m256i* w = weights;
     std::size_t left = groups;
     _Pragma("GCC unroll 2") for (; left >= 3; left -= 3, p += 3, w += 3 * C) {
       const __m256i t0 = table(p[0]), t1 = table(p[1]), t2 = table(p[2]);
       BNN_UNROLL for (std::size_t v = 0; v < C; ++v) {
-        const __m256i s =
-            _mm256_add_epi8(_mm256_add_epi8(_mm256_shuffle_epi8(t0, w[v]),
-                                            _mm256_shuffle_epi8(t1, w[C + v])),
-                            _mm256_shuffle_epi8(t2, w[2 * C + v]));
+        const __m256i s = _mm256_add_epi8(
+            _mm256_add_epi8(_mm256_shuffle_epi8(t0, w[v]), _mm256_shuffle_epi8(t1, w[C + v])),
+            _mm256_shuffle_epi8(t2, w[2 * C + v]));
         sums[v] = _mm256_add_epi8(sums[v], s);
         high[v] = _mm256_add_epi8(high[v], _mm256_srli_epi16(s, 4));
       }
@@ -191,63 +177,54 @@ multiply(const std::uint8_t *pairs, std::size_t count, const __m256i *weights,
 
 // All rows with C vectors of filters, over a slice. `add`: to what is in `out`.
 template <std::size_t C>
-void sweep(const TileArgs &args, const Slice &slice, const std::uint8_t *pairs,
-           const __m256i *block, bool add, std::int32_t *out) {
+void sweep(const TileArgs& args, const Slice& slice, const std::uint8_t* pairs,
+           const __m256i* block, bool add, std::int32_t* out) {
   Bytes bytes[kParts][kBatch][C];
   const std::size_t pair_count = (args.m + 1) / 2;
   for (std::size_t p0 = 0; p0 < pair_count; p0 += kBatch) {
-    const std::size_t batch =
-        pair_count - p0 < kBatch ? pair_count - p0 : kBatch;
+    const std::size_t batch = pair_count - p0 < kBatch ? pair_count - p0 : kBatch;
     for (std::size_t i = 0; i < slice.part_count; ++i) {
-      const Part &part = slice.parts[i];
-      multiply<C>(pairs + p0 * kPairBytes + part.at, batch,
-                  block + part.panel * C, part.count, bytes[i][0]);
+      const Part& part = slice.parts[i];
+      multiply<C>(pairs + p0 * kPairBytes + part.at, batch, block + part.panel * C, part.count,
+                  bytes[i][0]);
     }
     for (std::size_t p = 0; p < batch; ++p) {
       const std::size_t row = 2 * (p0 + p);
-      std::int32_t *a = out + row * args.stride;
-      std::int32_t *b = row + 1 < args.m ? a + args.stride : nullptr;
+      std::int32_t* a = out + row * args.stride;
+      std::int32_t* b = row + 1 < args.m ? a + args.stride : nullptr;
       for (std::size_t v = 0; v < C; ++v) {
         const __m256i zero = _mm256_setzero_si256();
         Counts counts = {zero, zero, zero, zero};
-        for (std::size_t i = 0; i < slice.part_count; ++i)
-          unmix(bytes[i][p][v], counts);
+        for (std::size_t i = 0; i < slice.part_count; ++i) unmix(bytes[i][p][v], counts);
         widen(counts.a, counts.a_odd, add, a + v * kLanes);
-        if (b != nullptr)
-          widen(counts.b, counts.b_odd, add, b + v * kLanes);
+        if (b != nullptr) widen(counts.b, counts.b_odd, add, b + v * kLanes);
       }
     }
   }
 }
 
-std::size_t vectors(const PanelShape &shape) {
-  return (shape.n + kLanes - 1) / kLanes;
-}
+std::size_t vectors(const PanelShape& shape) { return (shape.n + kLanes - 1) / kLanes; }
 
-std::size_t panel_groups(const PanelShape &shape) {
-  return shape.taps * tap_groups(shape);
-}
+std::size_t panel_groups(const PanelShape& shape) { return shape.taps * tap_groups(shape); }
 
-} // namespace
+}  // namespace
 
-std::size_t panel_bytes(const PanelShape &shape) {
+std::size_t panel_bytes(const PanelShape& shape) {
   return vectors(shape) * panel_groups(shape) * kLanes;
 }
 
-void make_panel(const PanelShape &shape, const word_t *weight, void *panel) {
+void make_panel(const PanelShape& shape, const word_t* weight, void* panel) {
   const std::size_t groups = panel_groups(shape);
   const std::size_t k_words = shape.taps * shape.tap_words;
   const std::size_t lanes = vectors(shape) * kLanes, block = kVectors * kLanes;
-  std::uint8_t *out = static_cast<std::uint8_t *>(panel);
+  std::uint8_t* out = static_cast<std::uint8_t*>(panel);
   for (std::size_t n0 = 0; n0 < lanes; n0 += block) {
     const std::size_t end = n0 + block < lanes ? n0 + block : lanes;
     for (std::size_t g = 0; g < groups; ++g) {
       const std::size_t in_tap = g % tap_groups(shape);
-      const std::size_t k =
-          g / tap_groups(shape) * shape.tap_words + in_tap / kWordGroups;
+      const std::size_t k = g / tap_groups(shape) * shape.tap_words + in_tap / kWordGroups;
       for (std::size_t lane = n0; lane < end; ++lane) {
-        const std::size_t n =
-            lane / kLanes * kLanes + lane % 4 * 8 + lane % kLanes / 4;
+        const std::size_t n = lane / kLanes * kLanes + lane % 4 * 8 + lane % kLanes / 4;
         const word_t word = n < shape.n ? weight[n * k_words + k] : 0;
         *out++ = word >> (in_tap % kWordGroups * 4) & 15;
       }
@@ -255,7 +232,7 @@ void make_panel(const PanelShape &shape, const word_t *weight, void *panel) {
   }
 }
 
-void tile(const TileArgs &args) {
+void tile(const TileArgs& args) {
   std::uint8_t pairs[kPairs][kPairBytes];
   Slice slice;
   Cursor cursor(args);
@@ -263,10 +240,9 @@ void tile(const TileArgs &args) {
   do {
     cursor.next(slice);
     gather(args, slice, pairs[0]);
-    const __m256i *block = static_cast<const __m256i *>(args.panel);
-    std::int32_t *out = args.popcounts;
-    for (std::size_t left = vectors(args.shape), count; left != 0;
-         left -= count) {
+    const __m256i* block = static_cast<const __m256i*>(args.panel);
+    std::int32_t* out = args.popcounts;
+    for (std::size_t left = vectors(args.shape), count; left != 0; left -= count) {
       count = left < kVectors ? left : kVectors;
       const auto sweep_block = count == 4   ? sweep<4>
                                : count == 3 ? sweep<3>
@@ -280,4 +256,4 @@ void tile(const TileArgs &args) {
   } while (cursor.more());
 }
 
-} // namespace bnn::bgemm_64x128__avx2
+}  // namespace bnn::bgemm_64x128__avx2
