@@ -5,8 +5,11 @@ A linear layer is a convolution along no axis: one operator, and the weight says
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -14,7 +17,7 @@ from torch import Tensor
 from bnn.errors import PackedError
 from bnn.packed import checks, layout, runtime
 from bnn.packed.epilogue import FIELDS, TENSORS, Epilogue
-from bnn.packed.library import ready, ready_all, register
+from bnn.packed.library import ready, register
 from bnn.packed.panels import panel_for
 from bnn.packed.shapes import ConvShape, words
 
@@ -45,8 +48,27 @@ def _pixels(shape: ConvShape, axes: int) -> tuple[int, ...]:
     return (shape.batch, *(shape.out_h, shape.out_w)[2 - axes :])
 
 
+# Layers see the same sizes again and again, and checking them takes 7 us.
+@functools.lru_cache(maxsize=4096)
+def _known_shape(
+    op: str,
+    sizes: tuple[int, ...],
+    weight: tuple[int, ...],
+    stride: tuple[int, ...],
+    padding: tuple[int, ...],
+    dilation: tuple[int, ...],
+    groups: int,
+    pad_value: int,
+) -> ConvShape:
+    shape = checks.conv_shape(op, sizes, weight, stride, padding, dilation, groups, pad_value)
+    checks.check_scratch(op, shape)
+    return shape
+
+
 class _Conv:
     """A convolution's arguments once they are checked; the operator's parameters are its own."""
+
+    conv_shape: ClassVar[Callable[..., ConvShape]] = staticmethod(_known_shape)
 
     def __init__(
         self,
@@ -72,9 +94,15 @@ class _Conv:
         checks.check_words(op, "x", x, x_axes, channels)
         checks.check_groups(op, groups, channels, "channels")
         _check_weight(op, weight, weight_axes, channels // groups)
-        sizes = (*x.shape[:-1], channels)
-        self.shape = checks.conv_shape(
-            op, sizes, weight.shape[:-1], stride, padding, dilation, groups, pad_value
+        self.shape = self.conv_shape(
+            op,
+            (*x.shape[:-1], channels),
+            tuple(weight.shape[:-1]),
+            tuple(stride),
+            tuple(padding),
+            tuple(dilation),
+            groups,
+            pad_value,
         )
         checks.check_vectors(op, vectors, self.shape.out_channels)
         self.pixels = _pixels(self.shape, x.dim() - 2)
@@ -104,6 +132,14 @@ class _Conv:
                 f"{', '.join(self.epilogue.given())}. Ask for 'float', or leave the epilogue out."
             )
 
+    def ready_epilogue(self) -> Epilogue:
+        """Return the epilogue with tensors that the native part can read."""
+        given = self.epilogue.tensors()
+        contiguous: dict[str, Any] = {name: ready(self.op, name, x) for name, x in given.items()}
+        if all(contiguous[name] is x for name, x in given.items()):
+            return self.epilogue
+        return dataclasses.replace(self.epilogue, **contiguous)
+
     def empty(self, like: Tensor) -> dict[str, Tensor]:
         """Return the outputs, not yet written, by their names in the native part."""
         outputs = {}
@@ -116,22 +152,26 @@ class _Conv:
         return outputs
 
 
+class _SymbolicConv(_Conv):
+    """The same of sizes that may be symbols, which no dictionary takes for a key."""
+
+    conv_shape = staticmethod(checks.conv_shape)
+
+
 def _bconv_cpu(
     x: Tensor, weight: Tensor, *rest: Any, residual: Tensor | None = None, **steps: Any
 ) -> list[Tensor]:
     conv = _Conv(x, weight, *rest, residual=residual, **steps)
-    checks.check_scratch(conv.op, conv.shape)
     outputs = conv.empty(x)
     if math.prod(conv.pixels):
         weight = ready(conv.op, "weight", weight)
         isa = runtime.isa()
-        steps.update(ready_all(conv.op, conv.epilogue.tensors()))
         runtime.bconv2d(
             conv.shape,
             ready(conv.op, "x", x),
             weight,
             panel_for(conv.shape, weight, isa),
-            Epilogue(**steps),
+            conv.ready_epilogue(),
             residual=None if residual is None else ready(conv.op, "residual", residual),
             isa=isa,
             **outputs,
@@ -154,7 +194,7 @@ def _bconv_other(
 def _bconv_fake(
     x: Tensor, weight: Tensor, *rest: Any, residual: Tensor | None = None, **steps: Any
 ) -> list[Tensor]:
-    return list(_Conv(x, weight, *rest, residual=residual, **steps).empty(x).values())
+    return list(_SymbolicConv(x, weight, *rest, residual=residual, **steps).empty(x).values())
 
 
 def _as_images(x: Tensor) -> Tensor:

@@ -77,20 +77,12 @@ class Epilogue:
     bit_shift: Tensor | None = None
 
     def __post_init__(self) -> None:
-        for place in ("first", "second"):
-            name = f"{place}_activation"
-            _check_name(name, getattr(self, name), ACTIVATIONS)
-            is_prelu = getattr(self, name) == "prelu"
-            if is_prelu != (getattr(self, f"{place}_slope") is not None):
-                raise PackedError(
-                    f"Epilogue: {name} is {getattr(self, name)!r} and {place}_slope is "
-                    f"{'missing' if is_prelu else 'given'}; a slope goes with 'prelu', and only "
-                    "with it."
-                )
+        _check_prelu("first", self.first_activation, self.first_slope)
+        _check_prelu("second", self.second_activation, self.second_slope)
         _check_name("residual_at", self.residual_at, RESIDUAL_AT)
         for name in TENSORS:
             value = getattr(self, name)
-            if not (value is None or isinstance(value, Tensor)):
+            if value is not None and not isinstance(value, Tensor):
                 raise PackedError(f"Epilogue: {name} is {value!r}; give a tensor or None.")
 
     def given(self) -> dict[str, Any]:
@@ -113,7 +105,17 @@ FIELDS = tuple(field.name for field in fields(Epilogue))
 TENSORS = tuple(name for name in FIELDS if not name.endswith(("_activation", "_at")))
 
 
-def _check_name(field: str, value: object, allowed: dict[str | None, int]) -> None:
-    if not (value is None or isinstance(value, str)) or value not in allowed:
+def _check_prelu(place: str, activation: str | None, slope: Tensor | None) -> None:
+    _check_name(f"{place}_activation", activation, ACTIVATIONS)
+    if (activation == "prelu") != (slope is not None):
+        raise PackedError(
+            f"Epilogue: {place}_activation is {activation!r} and {place}_slope is "
+            f"{'given' if slope is not None else 'missing'}; a slope goes with 'prelu', and only "
+            "with it."
+        )
+
+
+def _check_name(field: str, value: str | None, allowed: dict[str | None, int]) -> None:
+    if value is not None and (not isinstance(value, str) or value not in allowed):
         known = ", ".join(repr(name) for name in allowed)
         raise PackedError(f"Epilogue: {field} is {value!r}; allowed: {known}.")

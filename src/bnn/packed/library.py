@@ -37,12 +37,7 @@ def register(schema: str, *, cpu: Kernel, other: Kernel, fake: Kernel) -> Any:
 
 def ready(op: str, name: str, x: Tensor) -> Tensor:
     """Return ``x`` as the native part reads it: contiguous, and all of it there."""
-    x = x.contiguous()
+    x = x if x.is_contiguous() else x.contiguous()  # a new object otherwise
     if x.untyped_storage().nbytes() < (x.storage_offset() + x.numel()) * x.element_size():
         raise PackedError(f"{op}: {name} has less memory than its shape; its storage was resized.")
     return x
-
-
-def ready_all(op: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return each of them :func:`ready`."""
-    return {name: ready(op, name, x) for name, x in tensors.items()}

@@ -11,6 +11,8 @@ from bnn.errors import PackedError
 
 Size = int | Sequence[int]
 
+_OPTIONAL = ("scale", "shift", "bias", "residual")
+
 
 def channels_first(x: Tensor) -> Tensor:
     """Return ``(N, *, C)`` as ``(N, C, *)``, without copying."""
@@ -20,14 +22,15 @@ def channels_first(x: Tensor) -> Tensor:
 def check_tensors(op: str, **tensors: Tensor | None) -> None:
     """Raise PackedError if one is no tensor."""
     for name, tensor in tensors.items():
-        optional = name in ("scale", "shift", "bias", "residual")
-        if not (isinstance(tensor, Tensor) or (tensor is None and optional)):
+        if not isinstance(tensor, Tensor) and (tensor is not None or name not in _OPTIONAL):
             raise PackedError(f"{op}: {name} is a {type(tensor).__name__}; give a tensor.")
 
 
 def check_int(op: str, name: str, value: int) -> int:
     """Return ``value``, or raise PackedError if it is no int of a sensible size."""
-    if isinstance(value, bool) or not isinstance(value, (int, torch.SymInt)):
+    if type(value) is not int and (
+        isinstance(value, bool) or not isinstance(value, (int, torch.SymInt))
+    ):
         raise PackedError(f"{op}: {name} is {value!r}; give an int.")
     if not -(2**31) < value < 2**31:
         raise PackedError(f"{op}: {name} is {value}; no layer is that large.")
