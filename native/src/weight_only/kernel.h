@@ -41,12 +41,12 @@ struct WeightOnlyTile {
 // lane.
 struct LaneRow {
   std::size_t channels, input_count;
-  const float* const* x;      // (input_count): channels floats each, of the first pixel
-  const float* const* signs;  // (input_count): +1 and -1, channels floats each
-  std::size_t pixels, step;   // floats from a pixel's x to the next pixel's
-  const float* scale;         // (channels) or null
-  const float* bias;          // (channels) or null
-  float* out;                 // (pixels, channels)
+  const float* const* x;              // (input_count): channels floats each, of the first pixel
+  const std::uint32_t* const* signs;  // (input_count): channels each, the sign bit or 0
+  std::size_t pixels, step;           // floats from a pixel's x to the next pixel's
+  const float* scale;                 // (channels) or null
+  const float* bias;                  // (channels) or null
+  float* out;                         // (pixels, channels)
 };
 
 struct WeightOnlyKernel {

@@ -1,5 +1,5 @@
 // Groups of few output channels, depthwise convolution above all. A table would serve too few
-// filters; instead every lane is an output channel that multiplies its own inputs by +1 and -1.
+// filters; instead every lane is an output channel that flips its own inputs' signs.
 //
 // Input k of every output channel makes a plane as wide as the output's channels. In a depthwise
 // convolution that is x itself; else each row of x is expanded into its planes, and kept in a ring
@@ -16,7 +16,7 @@ constexpr std::size_t kNoRow = ~std::size_t{0};
 // One thread's working memory.
 class LaneWorker {
  public:
-  LaneWorker(const Product& p, const float* signs)
+  LaneWorker(const Product& p, const std::uint32_t* signs)
       : p_(p),
         s_(p.shape),
         signs_(signs),
@@ -89,13 +89,14 @@ class LaneWorker {
 
   const Product& p_;
   const ConvShape& s_;
-  const float* signs_;
+  const std::uint32_t* signs_;
   const std::size_t planes_;  // inputs of an output channel, at a tap
   const bool depthwise_;
   const std::size_t slots_, row_floats_;
   AlignedArray<float> ring_;
   std::vector<std::size_t> rows_;  // which input row a slot of the ring holds
-  std::vector<const float*> inputs_, filters_;
+  std::vector<const float*> inputs_;
+  std::vector<const std::uint32_t*> filters_;
 };
 
 }  // namespace
@@ -103,13 +104,13 @@ class LaneWorker {
 void multiply_lanes(const Product& p) {
   const ConvShape& s = p.shape;
   const std::size_t n = s.out_channels, channels = s.group_channels();
-  const AlignedArray<float> signs(p.taps() * channels * n);
-  float* sign = signs.data();
+  const AlignedArray<std::uint32_t> signs(p.taps() * channels * n);
+  std::uint32_t* sign = signs.data();
   for (std::size_t tap = 0; tap < p.taps(); ++tap) {
     for (std::size_t c = 0; c < channels; ++c) {
       for (std::size_t o = 0; o < n; ++o) {
         const word_t* filter = p.weight + (o * p.taps() + tap) * p.tap_words();
-        *sign++ = (filter[c / kWordBits] >> c % kWordBits & 1) != 0 ? -1.0f : 1.0f;
+        *sign++ = static_cast<std::uint32_t>(filter[c / kWordBits] >> c % kWordBits) << 31;
       }
     }
   }

@@ -88,47 +88,55 @@ void tile_of(const WeightOnlyTile& t) {
   for (int m = 0; m < M; ++m) finish<V>(t, sums[m], t.out[m]);
 }
 
-template <int V>
-void tile_of_vectors(const WeightOnlyTile& t) {
-  switch (t.m) {
-    case 1:
-      return tile_of<1, V>(t);
-    case 2:
-      return tile_of<2, V>(t);
-    case 3:
-      return tile_of<3, V>(t);
-    default:
-      return tile_of<4, V>(t);
+template <int M, int V>
+void tile_of_up_to(const WeightOnlyTile& t) {
+  if constexpr (M > 1) {
+    if (t.m < M) return tile_of_up_to<M - 1, V>(t);
   }
+  tile_of<M, V>(t);
 }
 
 // kVectors vectors, or one if the filters are few.
 inline void run_tile(const WeightOnlyTile& t) {
-  if (t.n <= kLanes) return tile_of_vectors<1>(t);
-  if (t.n <= kFilters / 2) return tile_of_vectors<kVectors / 2>(t);
-  tile_of_vectors<kVectors>(t);
+  if (t.n <= kLanes) return tile_of_up_to<kPixels, 1>(t);
+  if (t.n <= kFilters / 2) return tile_of_up_to<kPixels, kVectors / 2>(t);
+  tile_of_up_to<kPixels, kVectors>(t);
 }
 
-// M pixels of one vector of channels: they share the loads of the signs.
-template <int M>
-inline void lane_vector(const LaneRow& row, std::size_t pixel, std::size_t c) {
-  Floats sums[M] = {};
+// M pixels of V vectors of channels: the pixels share the loads of the signs.
+template <int M, int V>
+inline void lane_vectors(const LaneRow& row, std::size_t pixel, std::size_t c) {
+  Floats sums[M][V] = {};
   for (std::size_t i = 0; i < row.input_count; ++i) {
     const float* x = row.x[i] + pixel * row.step + c;
-    const Floats signs = load(row.signs[i] + c);
-    for (int m = 0; m < M; ++m) sums[m] += load(x + m * row.step) * signs;
+    Bits signs[V];
+    for (int v = 0; v < V; ++v) signs[v] = load_bits(row.signs[i] + c + v * kLanes);
+    for (int m = 0; m < M; ++m, x += row.step) {
+      for (int v = 0; v < V; ++v) sums[m][v] += flip(load(x + v * kLanes), signs[v]);
+    }
   }
   for (int m = 0; m < M; ++m) {
-    if (row.scale != nullptr) sums[m] *= load(row.scale + c);
-    if (row.bias != nullptr) sums[m] += load(row.bias + c);
-    store(row.out + (pixel + m) * row.channels + c, sums[m]);
+    for (int v = 0; v < V; ++v) {
+      const std::size_t first = c + v * kLanes;
+      if (row.scale != nullptr) sums[m][v] *= load(row.scale + first);
+      if (row.bias != nullptr) sums[m][v] += load(row.bias + first);
+      store(row.out + (pixel + m) * row.channels + first, sums[m][v]);
+    }
   }
+}
+
+template <int M>
+inline void lane_pixels(const LaneRow& row, std::size_t pixel, std::size_t whole) {
+  std::size_t c = 0;
+  for (; c + 2 * kLanes <= whole; c += 2 * kLanes) lane_vectors<M, 2>(row, pixel, c);
+  if (c < whole) lane_vectors<M, 1>(row, pixel, c);
 }
 
 inline void lane_tail(const LaneRow& row, std::size_t pixel, std::size_t c) {
   float sum = 0;
   for (std::size_t i = 0; i < row.input_count; ++i) {
-    sum += row.x[i][pixel * row.step + c] * row.signs[i][c];
+    const float value = row.x[i][pixel * row.step + c];
+    sum += row.signs[i][c] != 0 ? -value : value;
   }
   if (row.scale != nullptr) sum *= row.scale[c];
   if (row.bias != nullptr) sum += row.bias[c];
@@ -139,8 +147,10 @@ inline void run_lane_row(const LaneRow& row) {
   const std::size_t whole = row.channels - row.channels % kLanes;
   for (std::size_t pixel = 0; pixel < row.pixels;) {
     const std::size_t count = row.pixels - pixel < 4 ? 1 : 4;
-    for (std::size_t c = 0; c < whole; c += kLanes) {
-      count == 4 ? lane_vector<4>(row, pixel, c) : lane_vector<1>(row, pixel, c);
+    if (count == 4) {
+      lane_pixels<4>(row, pixel, whole);
+    } else {
+      lane_pixels<1>(row, pixel, whole);
     }
     for (std::size_t end = pixel + count; pixel < end; ++pixel) {
       for (std::size_t c = whole; c < row.channels; ++c) lane_tail(row, pixel, c);

@@ -10,7 +10,7 @@ namespace bnn {
 namespace {
 
 constexpr std::size_t kFilters = 8, kTableFloats = 16;
-constexpr int kVectors = 2;
+constexpr int kPixels = 4, kVectors = 2;
 
 }  // namespace
 }  // namespace bnn

@@ -1,4 +1,4 @@
-// Weight-only tile of 4 pixels and 64 filters, AVX-512.
+// Weight-only tile of 6 pixels and 64 filters, AVX-512.
 //
 //   out[m][n] = scale[n] * sum of (x[m][k], its sign flipped where the weight's bit is 1) + bias[n]
 //
@@ -14,7 +14,7 @@ namespace bnn {
 namespace {
 
 constexpr std::size_t kFilters = 64, kTableFloats = 16;
-constexpr int kVectors = 4;
+constexpr int kPixels = 6, kVectors = 4;
 
 }  // namespace
 }  // namespace bnn
@@ -79,13 +79,16 @@ inline void transpose(__m512i* r) {
 
 }  // namespace
 
-namespace weight_only_4x64__avx512vpopcntdq {
+namespace weight_only_6x64__avx512vpopcntdq {
 
 void expand(const float* x, std::size_t channels, float* tables) {
   const Floats p0 = pattern(0), p1 = pattern(1), p2 = pattern(2), p3 = pattern(3);
   std::size_t c = 0;
   for (; c + kTableInputs <= channels; c += kTableInputs, tables += kTableFloats) {
-    store(tables, (x[c] * p0 + x[c + 1] * p1) + (x[c + 2] * p2 + x[c + 3] * p3));
+    Floats sums = x[c] * p0;
+    sums = _mm512_fmadd_ps(Floats{} + x[c + 1], p1, sums);
+    sums = _mm512_fmadd_ps(Floats{} + x[c + 2], p2, sums);
+    store(tables, _mm512_fmadd_ps(Floats{} + x[c + 3], p3, sums));
   }
   if (c == channels) return;
   Floats sums = x[c] * p0;
@@ -113,6 +116,6 @@ void tile(const WeightOnlyTile& tile) { run_tile(tile); }
 
 void lane_row(const LaneRow& row) { run_lane_row(row); }
 
-}  // namespace weight_only_4x64__avx512vpopcntdq
+}  // namespace weight_only_6x64__avx512vpopcntdq
 
 }  // namespace bnn

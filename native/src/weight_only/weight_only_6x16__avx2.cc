@@ -1,4 +1,4 @@
-// Weight-only tile of 4 pixels and 16 filters, AVX2.
+// Weight-only tile of 6 pixels and 16 filters, AVX2.
 //
 //   out[m][n] = scale[n] * sum of (x[m][k], its sign flipped where the weight's bit is 1) + bias[n]
 //
@@ -19,7 +19,7 @@ namespace bnn {
 namespace {
 
 constexpr std::size_t kFilters = 16, kTableFloats = 8;
-constexpr int kVectors = 2;
+constexpr int kPixels = 6, kVectors = 2;
 
 }  // namespace
 }  // namespace bnn
@@ -73,13 +73,15 @@ inline void transpose(__m256i* r) {
 
 }  // namespace
 
-namespace weight_only_4x16__avx2 {
+namespace weight_only_6x16__avx2 {
 
 void expand(const float* x, std::size_t channels, float* tables) {
   const Floats p0 = pattern(0), p1 = pattern(1), p2 = pattern(2);
   std::size_t c = 0;
   for (; c + kTableInputs <= channels; c += kTableInputs, tables += kTableFloats) {
-    store(tables, (x[c] * p0 + x[c + 1] * p1) + (x[c + 2] * p2 + x[c + 3]));
+    Floats sums = _mm256_fmadd_ps(Floats{} + x[c], p0, Floats{} + x[c + 3]);
+    sums = _mm256_fmadd_ps(Floats{} + x[c + 1], p1, sums);
+    store(tables, _mm256_fmadd_ps(Floats{} + x[c + 2], p2, sums));
   }
   if (c == channels) return;
   Floats sums = x[c] * p0;
@@ -117,6 +119,6 @@ void tile(const WeightOnlyTile& tile) { run_tile(tile); }
 
 void lane_row(const LaneRow& row) { run_lane_row(row); }
 
-}  // namespace weight_only_4x16__avx2
+}  // namespace weight_only_6x16__avx2
 
 }  // namespace bnn
