@@ -10,11 +10,12 @@ FloatPanel plan_float_panel(const ConvShape& s, Isa isa) {
   const std::size_t taps = s.kernel_h * s.kernel_w;
   if (is_depthwise(s)) {
     const std::size_t width = lane_width(s.channels);
-    return {taps, s.channels, width, 0, taps * width, 1};
+    return {taps, 1, s.channels, width, 0, taps * width, 1};
   }
   const DotKernel& kernel = select_dot(isa);
   FloatPanel p{};
   p.rows = taps * s.group_channels();
+  p.vector = kernel.width(1);
   p.block = kernel.block;
   p.whole = s.group_out_channels() / p.block;
   const std::size_t left = s.group_out_channels() % p.block;
