@@ -9,3 +9,4 @@ void bind_pack(nanobind::module_& m);
 void bind_pool(nanobind::module_& m);
 void bind_weight_only(nanobind::module_& m);
 void bind_roof(nanobind::module_& m);
+void bind_program(nanobind::module_& m);

@@ -11,4 +11,5 @@ NB_MODULE(_native, m) {
   bind_pool(m);
   bind_weight_only(m);
   bind_roof(m);
+  bind_program(m);
 }
