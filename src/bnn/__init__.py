@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from bnn.errors import BnnError
     from bnn.executor import BinaryChef
     from bnn.inspect import count_ops, summary
+    from bnn.packed.network import PackedNetwork
+    from bnn.packed.pack import pack
+    from bnn.packed.report import PackReport
     from bnn.packed.runtime import get_num_threads, runtime_info, set_num_threads
 
 # Public name -> the module it comes from, which is imported when the name is first used: the
@@ -35,6 +38,9 @@ _HOME = {
     "BinaryChef": "bnn.executor",
     "count_ops": "bnn.inspect",
     "summary": "bnn.inspect",
+    "PackedNetwork": "bnn.packed.network",
+    "PackReport": "bnn.packed.report",
+    "pack": "bnn.packed.pack",
     "get_num_threads": "bnn.packed.runtime",
     "runtime_info": "bnn.packed.runtime",
     "set_num_threads": "bnn.packed.runtime",
@@ -47,11 +53,14 @@ __all__ = [
     "BnnError",
     "ConversionReport",
     "Identity",
+    "PackReport",
+    "PackedNetwork",
     "__version__",
     "conversion_report",
     "count_ops",
     "get_modules_to_binarize",
     "get_num_threads",
+    "pack",
     "prepare_binary_model",
     "runtime_info",
     "set_num_threads",

@@ -6,6 +6,9 @@
 from bnn.packed import functional
 from bnn.packed.epilogue import Epilogue
 from bnn.packed.modules import PackedConv1d, PackedConv2d, PackedLinear
+from bnn.packed.network import PackedNetwork
+from bnn.packed.pack import pack
+from bnn.packed.report import PackReport
 from bnn.packed.runtime import RuntimeInfo, get_num_threads, runtime_info, set_num_threads
 
 __all__ = [
@@ -13,9 +16,12 @@ __all__ = [
     "PackedConv1d",
     "PackedConv2d",
     "PackedLinear",
+    "PackedNetwork",
+    "PackReport",
     "RuntimeInfo",
     "functional",
     "get_num_threads",
+    "pack",
     "runtime_info",
     "set_num_threads",
 ]

@@ -4,6 +4,6 @@
 """
 
 from bnn.packed.lower.fuse import fuse
-from bnn.packed.lower.trace import Lowered, UntraceableError, trace
+from bnn.packed.lower.trace import Lowered, UntraceableError, trace, whole
 
-__all__ = ["Lowered", "UntraceableError", "fuse", "trace"]
+__all__ = ["Lowered", "UntraceableError", "fuse", "trace", "whole"]

@@ -12,7 +12,7 @@ from torch.nn.utils import parametrize
 
 from bnn.errors import PackedError
 from bnn.layers import BinaryLayer
-from bnn.packed.graph import Graph, ValueRef
+from bnn.packed.graph import Graph, Node, ValueRef
 from bnn.packed.lower.binary import lower_binary
 from bnn.packed.lower.builder import Builder, Size, Untranslated
 from bnn.packed.lower.functions import FUNCTIONS, METHODS, Shape
@@ -74,6 +74,14 @@ def trace(model: nn.Module, example: Sequence[Tensor]) -> Lowered:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise UntraceableError(reason) from error
     return _Translation(traced, example).translate()
+
+
+def whole(model: nn.Module, inputs: int) -> Graph:
+    """Return a graph of one opaque node, which calls the model."""
+    values = list(range(inputs))
+    call = _Call(model, tuple(ValueRef(value) for value in values), {})
+    node = Node("opaque", values, [inputs], name="model", call=call)
+    return Graph(values, [node], ValueRef(inputs), inputs + 1)
 
 
 class _Translation(fx.Interpreter):

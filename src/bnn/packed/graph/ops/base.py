@@ -230,8 +230,16 @@ def to_bits(x: Tensor, axis: int, scale: Tensor | None, shift: Tensor | None) ->
     return packed
 
 
-def check_graph(graph: Graph, shapes: Sequence[Sequence[int]]) -> dict[int, Any]:
+def check_graph(
+    graph: Graph, shapes: Sequence[Sequence[int]], opaque: Mapping[int, Any] | None = None
+) -> dict[int, Any]:
     """Check every node, and what passes between them, for inputs of these shapes.
+
+    Args:
+        graph: The graph.
+        shapes: Of its inputs.
+        opaque: Value -> what an opaque node gives, as a meta tensor if it is a tensor. An opaque
+            node whose output is not here is an error.
 
     Returns:
         Value -> its shape as a meta tensor, or the int that it is.
@@ -250,12 +258,16 @@ def check_graph(graph: Graph, shapes: Sequence[Sequence[int]]) -> dict[int, Any]
     if len(known) != len(graph.inputs):
         raise PackedError("two inputs of the network have the same number.")
     for node in graph.nodes:
+        if node.op == "opaque" and opaque is not None:
+            known[node.outputs[0]] = opaque[node.outputs[0]]
+            kinds[node.outputs[0]] = "float"
+            continue
         check_node(node)
         _check_inputs(node, kinds, channels)
         outputs = _infer(node, [known[value] for value in node.inputs])
         for value, kind, found in zip(node.outputs, output_kinds(node), outputs, strict=True):
             if value in known:
-                raise PackedError(f"node {node.name!r} writes value {value}, which is written.")
+                raise PackedError(f"node {node.name!r} writes value {value} a second time.")
             known[value], kinds[value] = found, kind
             if kind == "bits":
                 channels[value] = _bit_channels(node, known, channels)
