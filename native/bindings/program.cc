@@ -158,12 +158,67 @@ void bind_bit_operations(nb::class_<Program>& c) {
   });
 }
 
+void bind_float_operations(nb::class_<Program>& c) {
+  c.def(
+      "conv2d",
+      [](Program& p, const Conv& shape, bool x_nchw, Slot x, Address panel, Slot out, Slot bits,
+         Slot residual, const Epilogue& steps) {
+        p.open().conv2d(conv(shape), x_nchw, x, at<void>(panel), out, bits, residual,
+                        epilogue(steps));
+      },
+      nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),
+      nb::arg().none());
+  c.def(
+      "maxpool2d",
+      [](Program& p, const Pool& shape, Slot x, Slot out, Slot bits, Slot residual,
+         const Epilogue& steps) {
+        p.open().maxpool2d(pool(shape), x, out, bits, residual, epilogue(steps));
+      },
+      nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg().none());
+  c.def(
+      "avgpool2d",
+      [](Program& p, const Pool& shape, bool count_include_pad, Slot x, Slot out, Slot bits,
+         Slot residual, const Epilogue& steps) {
+        p.open().avgpool2d(pool(shape), count_include_pad, x, out, bits, residual, epilogue(steps));
+      },
+      nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg().none());
+  c.def(
+      "global_avgpool",
+      [](Program& p, Size batch, Size pixels, Size channels, Slot x, Slot out, Slot bits,
+         Slot residual, const Epilogue& steps) {
+        p.open().global_avgpool(batch, pixels, channels, x, out, bits, residual, epilogue(steps));
+      },
+      nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),
+      nb::arg().none());
+  c.def(
+      "map",
+      [](Program& p, Size rows, Size channels, Slot x, Slot out, Slot bits, Slot residual,
+         const Epilogue& steps) {
+        p.open().map(rows, channels, x, out, bits, residual, epilogue(steps));
+      },
+      nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg().none());
+  c.def(
+      "concat",
+      [](Program& p, Size rows, const std::vector<Slot>& x, const std::vector<Size>& channels,
+         Slot out, Slot bits, Slot residual, const Epilogue& steps) {
+        p.open().concat(rows, x, channels, out, bits, residual, epilogue(steps));
+      },
+      nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg().none());
+  c.def("to_nhwc", [](Program& p, Size batch, Size channels, Size pixels, Slot x, Slot out) {
+    p.open().to_nhwc(batch, channels, pixels, x, out);
+  });
+  c.def("to_nchw", [](Program& p, Size batch, Size channels, Size pixels, Slot x, Slot out) {
+    p.open().to_nchw(batch, channels, pixels, x, out);
+  });
+}
+
 }  // namespace
 
 void bind_program(nb::module_& m) {
   nb::class_<Program> c(m, "Program");
   c.def(nb::init<int>());
   bind_bit_operations(c);
+  bind_float_operations(c);
   c.def("run", &run);
   c.def("run_timed", &run_timed);
   c.def("__len__", [](const Program& p) { return p.native.size(); });

@@ -36,6 +36,9 @@ def bchannel_shuffle(
 def weight_only_conv2d(
     x: int, weight: int, scale: int, bias: int, out: int, /, *shape_and_isa: int
 ) -> None: ...
+def conv2d_panel_bytes(*shape_and_isa: int) -> int: ...
+def make_conv2d_panel(*shape_weight_panel_isa: int) -> None: ...
+def conv2d_kernel(*shape_and_isa: int) -> str: ...
 
 class Program:
     """Operations on slots, run by one call: native/include/bnn/program.h.
@@ -68,6 +71,32 @@ class Program:
     def weight_only_conv2d(
         self, shape: Sequence[int], x: int, weight: int, scale: int, bias: int, out: int, /
     ) -> None: ...
+    def conv2d(
+        self, shape: Sequence[int], x_nchw: bool, x: int, panel: int, out: int, bits: int,
+        residual: int, epilogue: Sequence[int] | None, /,
+    ) -> None: ...  # fmt: skip
+    def maxpool2d(
+        self, shape: Sequence[int], x: int, out: int, bits: int, residual: int,
+        epilogue: Sequence[int] | None, /,
+    ) -> None: ...  # fmt: skip
+    def avgpool2d(
+        self, shape: Sequence[int], count_include_pad: bool, x: int, out: int, bits: int,
+        residual: int, epilogue: Sequence[int] | None, /,
+    ) -> None: ...  # fmt: skip
+    def global_avgpool(
+        self, batch: int, pixels: int, channels: int, x: int, out: int, bits: int, residual: int,
+        epilogue: Sequence[int] | None, /,
+    ) -> None: ...  # fmt: skip
+    def map(
+        self, rows: int, channels: int, x: int, out: int, bits: int, residual: int,
+        epilogue: Sequence[int] | None, /,
+    ) -> None: ...  # fmt: skip
+    def concat(
+        self, rows: int, x: list[int], channels: list[int], out: int, bits: int, residual: int,
+        epilogue: Sequence[int] | None, /,
+    ) -> None: ...  # fmt: skip
+    def to_nhwc(self, batch: int, channels: int, pixels: int, x: int, out: int, /) -> None: ...
+    def to_nchw(self, batch: int, channels: int, pixels: int, x: int, out: int, /) -> None: ...
     def run(self, addresses: list[int], /) -> None: ...
     def run_timed(self, addresses: list[int], /) -> list[int]: ...
     def describe(self, i: int, /) -> str: ...

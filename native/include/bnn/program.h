@@ -7,7 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "bnn/bconv2d.h"
+#include "bnn/conv2d.h"
+#include "bnn/map.h"
 #include "bnn/pool.h"
 
 namespace bnn {
@@ -42,6 +43,23 @@ class Program {
                         Slot out);
   void weight_only_conv2d(const ConvShape& shape, Slot x, const word_t* weight, const float* scale,
                           const float* bias, Slot out);
+
+  // Floats, NHWC.
+  void conv2d(const ConvShape& shape, bool x_nchw, Slot x, const void* panel, Slot out, Slot bits,
+              Slot residual, const Epilogue& epilogue);
+  void maxpool2d(const PoolShape& shape, Slot x, Slot out, Slot bits, Slot residual,
+                 const Epilogue& epilogue);
+  void avgpool2d(const PoolShape& shape, bool count_include_pad, Slot x, Slot out, Slot bits,
+                 Slot residual, const Epilogue& epilogue);
+  void global_avgpool(std::size_t batch, std::size_t pixels, std::size_t channels, Slot x, Slot out,
+                      Slot bits, Slot residual, const Epilogue& epilogue);
+  void map(std::size_t rows, std::size_t channels, Slot x, Slot out, Slot bits, Slot residual,
+           const Epilogue& epilogue);
+  void concat(std::size_t rows, const std::vector<Slot>& x,
+              const std::vector<std::size_t>& channels, Slot out, Slot bits, Slot residual,
+              const Epilogue& epilogue);
+  void to_nhwc(std::size_t batch, std::size_t channels, std::size_t pixels, Slot x, Slot out);
+  void to_nchw(std::size_t batch, std::size_t channels, std::size_t pixels, Slot x, Slot out);
 
   // `addresses` has at least slots() elements.
   void run(Addresses addresses) const;

@@ -69,42 +69,51 @@ struct Block {
   }
 };
 
-// Where one pixel's values are: those of channel 0, also where a tile begins at another.
+// Where one pixel's values are: those of channel 0, also where a tile begins at another. Sum is
+// std::int32_t for counted bits, float for float sums.
+template <typename Sum>
 struct Row {
-  const std::int32_t* popcounts;
+  const Sum* sums;
   const float* residual;  // or null
   float* out;             // or null
 
-  Row(const EpilogueTile& t, std::size_t m) : popcounts(t.popcounts + m * t.stride - t.begin) {
-    const std::size_t offset = t.pixels[m] * t.channels;
+  Row(const EpilogueTile& t, const Sum* first, std::size_t m)
+      : sums(first + m * t.stride - t.begin) {
+    const std::size_t offset = t.pixel(m) * t.channels;
     residual = t.epilogue->residual == nullptr ? nullptr : t.epilogue->residual + offset;
     out = t.epilogue->out == nullptr ? nullptr : t.epilogue->out + offset;
   }
-  Row(const std::int32_t* counts, const float* added, float* result)
-      : popcounts(counts), residual(added), out(result) {}
+  Row(const Sum* values, const float* added, float* result)
+      : sums(values), residual(added), out(result) {}
 };
 
-// Whether there is nothing between scale and bias and the output: no step to test for.
+inline Floats start(const std::int32_t* popcounts, std::int32_t k) {
+  Ints count;
+  __builtin_memcpy(&count, popcounts, sizeof(count));
+  return __builtin_convertvector(k - (count + count), Floats);
+}
+
+inline Floats start(const float* values, std::int32_t) { return load(values); }
+
+// Whether there is nothing but a ReLU between scale and bias and the output: no step to test for.
 inline bool is_plain(const Epilogue& e) {
-  return e.first_activation == Activation::kNone && e.affine_scale == nullptr &&
+  return e.first_activation <= Activation::kRelu && e.affine_scale == nullptr &&
          e.affine_shift == nullptr && e.residual_at == ResidualAt::kNone &&
          e.second_shift_in == nullptr && e.second_activation == Activation::kNone &&
          e.second_shift_out == nullptr;
 }
 
 // The steps for V vectors of channels from c on. Returns their bits.
-template <int V, bool kPlain = false>
-inline word_t channels(const Epilogue& e, const Row& row, std::int32_t k, std::size_t c) {
+template <int V, bool kPlain, typename Sum>
+inline word_t channels(const Epilogue& e, const Row<Sum>& row, std::int32_t k, std::size_t c) {
   Block<V> block;
   block.c = c;
-  for (int i = 0; i < V; ++i) {
-    Ints count;
-    __builtin_memcpy(&count, row.popcounts + c + i * BNN_LANES, sizeof(count));
-    block.v[i] = __builtin_convertvector(k - (count + count), Floats);
-  }
+  for (int i = 0; i < V; ++i) block.v[i] = start(row.sums + c + i * BNN_LANES, k);
   block.multiply(e.scale);
   block.add(e.bias);
-  if (!kPlain) {
+  if (kPlain) {
+    if (e.first_activation == Activation::kRelu) block.activate(Activation::kRelu, nullptr);
+  } else {
     block.activate(e.first_activation, e.first_slope);
     block.multiply(e.affine_scale);
     block.add(e.affine_shift);
@@ -143,14 +152,16 @@ struct Tail {
   }
   Tail(const Tail&) = delete;
 
-  word_t run(const Row& row, std::int32_t k) const {
-    std::int32_t counts[kTail] = {};
+  template <typename Sum>
+  word_t run(const Row<Sum>& row, std::int32_t k) const {
+    Sum sums[kTail] = {};
     float added[kTail] = {}, result[kTail];
-    __builtin_memcpy(counts, row.popcounts + first, count * sizeof(std::int32_t));
+    __builtin_memcpy(sums, row.sums + first, count * sizeof(Sum));
     if (row.residual != nullptr) {
       __builtin_memcpy(added, row.residual + first, count * sizeof(float));
     }
-    const word_t bits = channels<kTail / BNN_LANES>(epilogue, Row(counts, added, result), k, 0);
+    const Row<Sum> copy(sums, row.residual == nullptr ? nullptr : added, result);
+    const word_t bits = channels<kTail / BNN_LANES, false>(epilogue, copy, k, 0);
     if (row.out != nullptr) __builtin_memcpy(row.out + first, result, count * sizeof(float));
     return bits & ((word_t{1} << count) - 1);
   }
@@ -159,49 +170,71 @@ struct Tail {
 inline void integers(const EpilogueTile& t) {
   for (std::size_t m = 0; m < t.m; ++m) {
     const std::int32_t* popcounts = t.popcounts + m * t.stride;
-    std::int32_t* out = t.epilogue->out_int32 + t.pixels[m] * t.channels + t.begin;
+    std::int32_t* out = t.epilogue->out_int32 + t.pixel(m) * t.channels + t.begin;
     for (std::size_t c = 0; c < t.end - t.begin; ++c) out[c] = t.k - 2 * popcounts[c];
   }
 }
 
 inline void put(const EpilogueTile& t, std::size_t m, std::size_t channel, word_t bits) {
   if (t.epilogue->bits == nullptr) return;
-  t.epilogue->bits[t.pixels[m] * words(t.channels) + channel / kWordBits] = bits;
+  t.epilogue->bits[t.pixel(m) * words(t.channels) + channel / kWordBits] = bits;
+}
+
+// Adds the last bits of a word.
+inline void add(const EpilogueTile& t, std::size_t m, std::size_t channel, word_t bits) {
+  if (t.epilogue->bits == nullptr) return;
+  t.epilogue->bits[t.pixel(m) * words(t.channels) + channel / kWordBits] |= bits;
 }
 
 // The last channels, fewer than 64.
-inline void last_channels(const EpilogueTile& t, std::size_t first) {
+template <bool kPlain, typename Sum>
+inline void last_channels(const EpilogueTile& t, const Epilogue& e, const Sum* sums,
+                          std::size_t first) {
   const std::size_t left = (t.end - first) % kTail, whole = t.end - left;
-  const Tail tail(*t.epilogue, whole, left);
-  for (std::size_t m = 0; m < t.m; ++m) {
-    const Row row(t, m);
+  for (std::size_t m = 0; m < t.m && first < whole; ++m) {
+    const Row<Sum> row(t, sums, m);
     word_t bits = 0;
     for (std::size_t c = first; c < whole; c += kTail) {
-      bits |= channels<kTail / BNN_LANES>(*t.epilogue, row, t.k, c) << (c - first);
+      bits |= channels<kTail / BNN_LANES, kPlain>(e, row, t.k, c) << (c - first);
     }
-    if (left != 0) bits |= tail.run(row, t.k) << (whole - first);
     put(t, m, first, bits);
+  }
+  if (left == 0) return;
+  const Tail tail(e, whole, left);
+  for (std::size_t m = 0; m < t.m; ++m) {
+    const word_t bits = tail.run(Row<Sum>(t, sums, m), t.k) << (whole - first);
+    if (first < whole) {
+      add(t, m, first, bits);
+    } else {
+      put(t, m, first, bits);
+    }
   }
 }
 
 // Pixel by pixel, so that stores go to consecutive lines.
-template <bool kPlain>
-void floats(const EpilogueTile& t) {
+template <bool kPlain, typename Sum>
+void floats(const EpilogueTile& t, const Sum* sums) {
   const std::size_t whole = t.begin + (t.end - t.begin) / kWordBits * kWordBits;
   const Epilogue e = *t.epilogue;  // a copy: stores to `out` cannot change it
-  for (std::size_t m = 0; m < t.m; ++m) {
-    const Row row(t, m);
+  for (std::size_t m = 0; m < t.m && t.begin < whole; ++m) {
+    const Row<Sum> row(t, sums, m);
     for (std::size_t c = t.begin; c < whole; c += kWordBits) {
       put(t, m, c, channels<kWordBits / BNN_LANES, kPlain>(e, row, t.k, c));
     }
   }
-  if (whole < t.end) last_channels(t, whole);
+  if (whole < t.end) last_channels<kPlain>(t, e, sums, whole);
+}
+
+template <typename Sum>
+void steps(const EpilogueTile& tile, const Sum* sums) {
+  if (is_plain(*tile.epilogue)) return floats<true>(tile, sums);
+  floats<false>(tile, sums);
 }
 
 inline void run_tile(const EpilogueTile& tile) {
+  if (tile.values != nullptr) return steps(tile, tile.values);
   if (tile.epilogue->out_int32 != nullptr) return integers(tile);
-  if (is_plain(*tile.epilogue)) return floats<true>(tile);
-  floats<false>(tile);
+  steps(tile, tile.popcounts);
 }
 
 }  // namespace
