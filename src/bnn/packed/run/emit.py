@@ -273,12 +273,16 @@ def _global_avg_pool(planner: Planner, node: Node) -> bool:
         return False
     value = node.inputs[0]
     batch, height, width, channels = _images(planner.shape(value))
-    if len(planner.shape(value)) > 4 or node.output != "float" or node.epilogue.residual_at:
+    if len(planner.shape(value)) > 4:
         return False
     x = planner.read(value, _layout(planner, value, 1))
-    out, bits, _ = _finish(planner, node, 1)
     planner.program.global_avgpool(
-        batch, height * width, channels, x, out, bits, _epilogue(planner, node.epilogue)
+        batch,
+        height * width,
+        channels,
+        x,
+        *_finish(planner, node, 1),
+        _epilogue(planner, node.epilogue),
     )
     return True
 

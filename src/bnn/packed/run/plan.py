@@ -165,14 +165,6 @@ class Planner:
         if not any(isinstance(self._known[value], Tensor) for value in node.outputs):
             return  # a size: known already
         emit = EMITTERS.get(node.op)
-        if not hasattr(runtime.native().Program, "conv2d") and node.op not in (
-            "binary_conv",
-            "pack",
-            "binary_max_pool2d",
-            "weight_only_conv",
-            "flatten",
-        ):
-            emit = None  # TEMP
         if emit is None or not emit(self, node):
             self._add_torch(node)
         self._time += 1
