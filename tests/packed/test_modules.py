@@ -351,17 +351,15 @@ class TestBlock:
         return conv, norm, act
 
     def test_equals_the_emulated_block(self, same):
-        from bnn.packed import Epilogue, functional
+        from bnn.packed import Epilogue, functional, layout
 
         conv, norm, act = self.block()
         x = torch.randn(2, 64, 9, 9)
         packed = PackedConv2d.from_module(conv)
         with torch.no_grad():
-            scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
-            shift = norm.bias - norm.running_mean * scale
-            y = conv(x) * scale.view(-1, 1, 1) + shift.view(-1, 1, 1)
-            emulated = act(y) + x
-            torch.testing.assert_close(emulated, act(norm(conv(x))) + x)  # the norm, folded
+            scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+            shift = layout.fused(-norm.running_mean, scale, norm.bias)
+            emulated = act(norm(conv(x))) + x
             epilogue = Epilogue(
                 scale=packed.scale,
                 affine_scale=scale,

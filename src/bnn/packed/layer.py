@@ -90,7 +90,7 @@ class PackedLayer(nn.Module):
         raise NotImplementedError
 
     def _epilogue(self) -> Epilogue:
-        return Epilogue(scale=self.scale, bias=self.bias, affine_scale=self.post_scale)
+        return Epilogue(scale=self.scale, bias=self.bias, post_scale=self.post_scale)
 
     def _bits(self, x: Tensor) -> Tensor:
         """Return the input's bits; ``x`` is batched, channels second."""
