@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal, overload
 
@@ -188,9 +189,9 @@ def blinear(
         raise PackedError(f"{op}: weight has shape {tuple(weight.shape)}; it must be (O, words).")
     lead = x.shape[:-1]
     if x.dim() != 2:  # a view takes 1 us
-        x = x.reshape(lead.numel(), x.shape[-1])
+        x = x.reshape(math.prod(lead), x.shape[-1])
     if residual is not None:
-        residual = residual.reshape(lead.numel(), residual.shape[-1])
+        residual = residual.reshape(math.prod(lead), residual.shape[-1])
     results = _call(op, x, weight, features, (), (), (), 1, 0, epilogue, residual, output)
     if len(lead) != 1:
         results = [result.view(*lead, result.shape[-1]) for result in results]
