@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from torch import Tensor
 
 from bnn.errors import PackedError
+from bnn.packed.library import are_ordinary
 
 Activation = Literal["relu", "prelu", "hardtanh"]
 ResidualAt = Literal["before_activation", "after_activation"]
@@ -89,6 +91,21 @@ class Epilogue:
             value = getattr(self, name)
             if value is not None and not isinstance(value, Tensor):
                 raise PackedError(f"Epilogue: {name} is {value!r}; give a tensor or None.")
+
+    @functools.cached_property
+    def names(self) -> tuple[str, ...]:
+        """Names of the fields that are not None."""
+        return tuple(self.given())
+
+    @functools.cached_property
+    def vectors(self) -> tuple[Tensor, ...]:
+        """The tensors that are given."""
+        return tuple(self.tensors().values())
+
+    @functools.cached_property
+    def is_plain(self) -> bool:
+        """Whether all tensors are ordinary ones: see :func:`bnn.packed.library.is_plain`."""
+        return are_ordinary(self.vectors)
 
     def given(self) -> dict[str, Any]:
         """Return the fields that are not None, by name."""

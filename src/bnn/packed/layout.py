@@ -84,13 +84,21 @@ def bconv2d(shape: ConvShape, x: Tensor, weight: Tensor) -> Tensor:
     image = F.pad(image, pads, value=shape.pad_value)
     filters = unpack(weight, shape.group_channels, exact).movedim(-1, 1)
     out = F.conv2d(
-        image,
-        filters,
+        _in_order(image),
+        _in_order(filters),
         stride=shape[7:9],
         dilation=shape[9:11],
         groups=shape.groups,
     )
     return _integers(out.movedim(1, -1))
+
+
+def _in_order(x: Tensor) -> Tensor:
+    """Return ``x`` with its axes in memory as they are in its shape.
+
+    torch 2.13 reads beyond channels_last images of one channel, with strides such as (1, 2).
+    """
+    return x.clone(memory_format=torch.contiguous_format)
 
 
 def _exact(largest: int) -> torch.dtype:
@@ -236,8 +244,8 @@ def weight_only_conv2d(
     """Return ``sum(x * sign(w)) * scale + bias``, float32 ``(N, H, W, C) -> (N, h, w, O)``."""
     pads = (shape.pad_left, shape.pad_right, shape.pad_top, shape.pad_bottom)
     out = F.conv2d(
-        F.pad(x.movedim(-1, 1), pads),
-        unpack(weight, shape.group_channels).movedim(-1, 1),
+        _in_order(F.pad(x.movedim(-1, 1), pads)),
+        _in_order(unpack(weight, shape.group_channels).movedim(-1, 1)),
         stride=shape[7:9],
         dilation=shape[9:11],
         groups=shape.groups,
