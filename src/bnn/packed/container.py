@@ -64,7 +64,7 @@ class Container:
     start: int
 
     def tensor(self, name: str) -> Tensor:
-        """Return a tensor in memory of its own."""
+        """Return a tensor, in the memory into which the file was read."""
         entry = self.entries[name]
         flat = torch.frombuffer(
             self.content,
@@ -72,7 +72,7 @@ class Container:
             count=math.prod(entry.shape),
             offset=self.start + entry.begin,
         )
-        return flat.view(entry.shape).clone()
+        return flat.view(entry.shape)
 
 
 # --- reading ----------------------------------------------------------------------------------
@@ -123,9 +123,7 @@ def check_version(document: Any, versions: range) -> None:
     first, last = versions[0], versions[-1]
     reads = f"{first}" if first == last else f"{first}-{last}"
     if type(version) is not int or version < first:
-        raise PackedFormatError(
-            f"version is {shown(version)}; this bnn reads {reads}. {_DAMAGED}"
-        )
+        raise PackedFormatError(f"version is {shown(version)}; this bnn reads {reads}. {_DAMAGED}")
     if version > last:
         raise PackedFormatError(
             f"version {shown(version)} is newer than this bnn (reads {reads}). Upgrade bnn or "
@@ -296,7 +294,7 @@ def _finite(text: str) -> float:
 
 
 def shown(value: Any) -> str:
-    """Return a value from a file as a message may show it: short, and without control characters."""
+    """Return a value from a file as a message may show it: short, and fit to be printed."""
     if isinstance(value, (list, dict)):
         value = value[:8] if isinstance(value, list) else list(value)[:8]
         if any(isinstance(item, (list, dict)) for item in value):

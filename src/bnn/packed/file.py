@@ -7,7 +7,6 @@ whatever is wrong with one is a :class:`bnn.errors.PackedFormatError`.
 from __future__ import annotations
 
 import importlib.metadata
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -152,9 +151,7 @@ def file_info(path: str | Path) -> FileInfo:
             binary += sum(sizes[name] for name in words)
             if names:
                 layers.append(
-                    LayerInfo(
-                        node.name, node.op, 1 if words else 32, shape, sum(sizes.values())
-                    )
+                    LayerInfo(node.name, node.op, 1 if words else 32, shape, sum(sizes.values()))
                 )
         total = sum(entry.end - entry.begin for entry in found.entries.values())
         return FileInfo(

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from bnn.errors import PackedFormatError
@@ -275,9 +274,7 @@ def _report(item: Any) -> PackReport:
         _text("report: binary", name, MOST_NAME)
         for name in _list("report: binary", fields["binary"], 0, MOST_LAYERS)
     ]
-    sizes = _ints(
-        "report: bytes", [fields["float_bytes"], fields["packed_bytes"]], 2**53, 2, 2
-    )
+    sizes = _ints("report: bytes", [fields["float_bytes"], fields["packed_bytes"]], 2**53, 2, 2)
     return PackReport(
         fields["how"],
         tuple(binary),
@@ -308,9 +305,7 @@ def _list(where: str, item: Any, least: int, most: int) -> list[Any]:
     return item
 
 
-def _ints(
-    where: str, item: Any, largest: int, fewest: int, most: int, least: int = 0
-) -> list[int]:
+def _ints(where: str, item: Any, largest: int, fewest: int, most: int, least: int = 0) -> list[int]:
     for value in _list(where, item, fewest, most):
         if type(value) is not int or not least <= value <= largest:
             raise PackedFormatError(
