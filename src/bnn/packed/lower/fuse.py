@@ -163,6 +163,12 @@ _AFFINE = {0: ("scale", "bias"), 2: ("affine_scale", "affine_shift")}
 _SHIFTS = {4: "second_shift_in", 6: "second_shift_out"}
 _ACTIVATIONS = {1: ("first_activation", "first_slope"), 5: ("second_activation", "second_slope")}
 _RESIDUALS = {3: "before_activation", 7: "after_activation"}
+_TABLES: dict[str, dict[int, Any]] = {
+    "affine": dict(_AFFINE),
+    "shift": {**_SHIFTS, **_AFFINE},
+    "activation": dict(_ACTIVATIONS),
+    "residual": dict(_RESIDUALS),
+}
 
 
 def _next_place(epilogue: Epilogue) -> int:
@@ -226,12 +232,7 @@ def _append(first: Epilogue, then: Epilogue) -> Epilogue | None:
     place = _next_place(first)
     fields: dict[str, Any] = first.given()
     for kind, step in _steps(then):
-        table: dict[int, Any] = {
-            "affine": _AFFINE,
-            "shift": {**_SHIFTS, **_AFFINE},
-            "activation": _ACTIVATIONS,
-            "residual": _RESIDUALS,
-        }[kind]
+        table = _TABLES[kind]
         place = next((p for p in sorted(table) if p >= place), -1)
         if place < 0:
             return None

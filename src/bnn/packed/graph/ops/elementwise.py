@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -51,6 +52,15 @@ BINARY: dict[str, Callable[[Any, Any], Tensor]] = {
     "maximum": torch.maximum,
     "minimum": torch.minimum,
 }
+SCALAR: dict[str, Callable[[Tensor, Any], Tensor]] = {
+    "add": operator.add,
+    "sub": operator.sub,
+    "mul": operator.mul,
+    "div": operator.truediv,
+    "rsub": lambda x, value: torch.rsub(x, value),
+    "rdiv": lambda x, value: torch.full((), value).to(x) / x,
+    "pow": operator.pow,
+}
 
 
 def _unary(node: Node, inputs: Sequence[Any]) -> Tensor:
@@ -62,18 +72,7 @@ def _binary(node: Node, inputs: Sequence[Any]) -> Tensor:
 
 
 def _scalar(node: Node, inputs: Sequence[Any]) -> Tensor:
-    value = node.attrs["value"]
-    x: Tensor = inputs[0]
-    function = node.attrs["function"]
-    if function == "rsub":
-        return value - x
-    if function == "rdiv":
-        return value / x
-    if function == "pow":
-        return x**value
-    return {"add": torch.add, "sub": torch.sub, "mul": torch.mul, "div": torch.div}[function](
-        x, value
-    )
+    return SCALAR[node.attrs["function"]](inputs[0], node.attrs["value"])
 
 
 def _constant(node: Node, inputs: Sequence[Any]) -> Tensor:  # noqa: ARG001
@@ -119,7 +118,7 @@ register(
     "scalar",
     _scalar,
     rules.same,
-    attrs={"function": choice("add", "sub", "mul", "div", "rsub", "rdiv", "pow"), "value": number},
+    attrs={"function": choice(*SCALAR), "value": number},
 )
 register("constant", _constant, rules.constant, tensors={"value": None}, inputs=())
 register(

@@ -50,8 +50,10 @@ def _unsqueeze(node: Node, inputs: Sequence[Any]) -> Tensor:
 def _slice(node: Node, inputs: Sequence[Any]) -> Tensor:
     a = node.attrs
     x: Tensor = inputs[0]
-    before = [slice(None)] * (a["dim"] % x.dim())
-    return x[(*before, slice(a.get("start"), a.get("stop"), a["step"]))]
+    index = [slice(None)] * (a["dim"] % x.dim())
+    index.append(slice(a.get("start"), a.get("stop"), a["step"]))
+    part: Tensor = x[tuple(index)]
+    return part
 
 
 def _pad(node: Node, inputs: Sequence[Any]) -> Tensor:
@@ -63,8 +65,9 @@ def _pad(node: Node, inputs: Sequence[Any]) -> Tensor:
 
 def _mean(node: Node, inputs: Sequence[Any]) -> Tensor:
     a = node.attrs
-    function = {"mean": torch.mean, "sum": torch.sum, "amax": torch.amax}[a["function"]]
-    return function(inputs[0], a["dims"], a["keepdim"])
+    x: Tensor = inputs[0]
+    reduced: Tensor = getattr(x, a["function"])(a["dims"], keepdim=a["keepdim"])
+    return reduced
 
 
 def _channel_shuffle(node: Node, inputs: Sequence[Any]) -> Tensor:
