@@ -296,7 +296,8 @@ def _check_inputs(node: Node, kinds: Mapping[int, Kind], channels: Mapping[int, 
             )
         if kinds[value] != kind:
             raise PackedError(
-                f"node {node.name!r} ({node.op}) reads value {value} as {kind}; it is {kinds[value]}."
+                f"node {node.name!r} ({node.op}) reads value {value} as {kind}; it is "
+                f"{kinds[value]}."
             )
     if OPERATIONS[node.op].inputs == ("bits",):
         given = channels[node.inputs[0]]
