@@ -5,6 +5,7 @@
 
 from bnn.packed import functional
 from bnn.packed.epilogue import Epilogue
+from bnn.packed.file import FileInfo, file_info, load, save
 from bnn.packed.modules import PackedConv1d, PackedConv2d, PackedLinear
 from bnn.packed.network import PackedNetwork
 from bnn.packed.pack import pack
@@ -13,15 +14,19 @@ from bnn.packed.runtime import RuntimeInfo, get_num_threads, runtime_info, set_n
 
 __all__ = [
     "Epilogue",
+    "FileInfo",
     "PackedConv1d",
     "PackedConv2d",
     "PackedLinear",
     "PackedNetwork",
     "PackReport",
     "RuntimeInfo",
+    "file_info",
     "functional",
     "get_num_threads",
+    "load",
     "pack",
     "runtime_info",
+    "save",
     "set_num_threads",
 ]
