@@ -4,15 +4,19 @@
 """
 
 from bnn.packed import functional
+from bnn.packed.agreement import Agreement, LayerAgreement
 from bnn.packed.epilogue import Epilogue
 from bnn.packed.modules import PackedConv1d, PackedConv2d, PackedLinear
 from bnn.packed.network import PackedNetwork
 from bnn.packed.pack import pack
 from bnn.packed.report import PackReport
 from bnn.packed.runtime import RuntimeInfo, get_num_threads, runtime_info, set_num_threads
+from bnn.packed.verify import verify
 
 __all__ = [
+    "Agreement",
     "Epilogue",
+    "LayerAgreement",
     "PackedConv1d",
     "PackedConv2d",
     "PackedLinear",
@@ -24,4 +28,5 @@ __all__ = [
     "pack",
     "runtime_info",
     "set_num_threads",
+    "verify",
 ]
