@@ -40,7 +40,7 @@ def breakdown(network: PackedNetwork, x: Tensor, seconds: float) -> list[dict[st
 def group(operations: Sequence[tuple[str, str]]) -> list[str]:
     """Return the group of each (layer, operation), in the order in which they run.
 
-    What runs before the first binary convolution, or the packing for it, is the stem; what runs
+    What runs before the first binary convolution and the packing for it is the stem; what runs
     after the last one is the head. Only shortcuts average or pad in between.
     """
     binary = [i for i, (_, operation) in enumerate(operations) if _is_binary(operation)]

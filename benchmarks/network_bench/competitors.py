@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from benchmarks.kernel_bench.openvino_peer import UnfitError
 from bnn import PackedNetwork
 
 EXACT = 1e-3
@@ -42,28 +41,24 @@ class Competitor:
     run: Callable[[], object]
 
 
-def in_torch(model: nn.Module, x: Tensor, memory_format: torch.memory_format) -> Competitor:
+def in_torch(
+    model: nn.Module,
+    x: Tensor,
+    memory_format: torch.memory_format,
+    change: Callable[[nn.Module], Callable[[Tensor], Tensor]] = nn.Module.eval,
+) -> Competitor:
     """Return a model in torch, images and weights in one of the two memory formats."""
     held = x.contiguous(memory_format=memory_format)
-    model = copy.deepcopy(model).to(memory_format=memory_format)  # type: ignore[call-overload]
+    run = change(copy.deepcopy(model).to(memory_format=memory_format))  # type: ignore[call-overload]
     return Competitor(
-        lambda images: model(images.contiguous(memory_format=memory_format)), lambda: model(held)
+        lambda images: run(images.contiguous(memory_format=memory_format)), lambda: run(held)
     )
 
 
 def compiled(model: nn.Module, x: Tensor) -> Competitor:
-    """Return the model by torch.compile, weights frozen.
-
-    Raises:
-        UnfitError: If it cannot be compiled.
-    """
+    """Return the model by torch.compile, channels_last, with which its code is faster."""
     torch.compiler.reset()
-    fast = torch.compile(model, options={"freezing": True})
-    try:
-        fast(x)
-    except Exception as error:  # whatever a compiler may raise
-        raise UnfitError(f"{type(error).__name__}: {first_line(error)}") from error
-    return Competitor(fast, lambda: fast(x))
+    return in_torch(model, x, torch.channels_last, torch.compile)
 
 
 def packed(network: PackedNetwork, x: Tensor) -> Competitor:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from benchmarks.kernel_bench.openvino_peer import UnfitError, installed
 from benchmarks.kernel_bench.timing import interleave
@@ -20,12 +19,12 @@ from benchmarks.network_bench.competitors import (
     Competitor,
     check,
     compiled,
+    first_line,
     in_torch,
     packed,
 )
 from benchmarks.network_bench.memory import torch_peak_bytes
 from benchmarks.network_bench.nets import Network, negative_share
-from bnn import PackedNetwork
 
 CHECKED_IMAGES = 8
 PROFILE_SHARE = 0.1  # of the seconds
@@ -53,13 +52,13 @@ class Bench:
     def __init__(self, network: Network, threads: int, without: Collection[str]) -> None:
         self.network, self.threads, self.without = network, threads, without
         self.float_model, self.binary_model = network.models()
-        self.images = network.images(CHECKED_IMAGES)
-        self.packed, facts = ours.pack(self.binary_model, self.images[:1])
+        images = network.images(CHECKED_IMAGES)
+        self.packed, facts = ours.pack(self.binary_model, images[:1])
         self.facts: dict[str, Any] = {
             "network": network.name,
             "large": network.large,
             "size": network.size,
-            "negative_share": negative_share(self.binary_model, self.images),
+            "negative_share": negative_share(self.binary_model, images),
             **facts,
         }
 
@@ -70,8 +69,9 @@ class Bench:
         Raises:
             WrongResultError: If torch's or our result is wrong.
         """
-        x = self.images.repeat(-(-batch // len(self.images)), 1, 1, 1)[:batch]
-        run, distances, absent = self._checked(x)
+        images = self.network.images(whole_batches(CHECKED_IMAGES, batch))
+        x = images[:batch].clone()
+        run, distances, absent = self._checked(x, images)
         times = interleave({name: competitor.run for name, competitor in run.items()}, seconds)
         row: dict[str, Any] = {
             "network": self.network.name,
@@ -80,15 +80,19 @@ class Bench:
             "times": {name: asdict(time) for name, time in times.items()},
             "distances": distances,
             "absent": absent,
-            "memory": _memory(self.float_model, self.packed, x),
+            "memory": {
+                "float": torch_peak_bytes(self.float_model, x.clone()),
+                "packed": self.packed.peak_bytes(tuple(x.shape)),
+            },
             "operations": breakdown.breakdown(self.packed, x, seconds * PROFILE_SHARE),
         }
         compare(row)
         return row
 
-    def _checked(self, x: Tensor) -> tuple[dict[str, Competitor], dict[str, float], dict[str, str]]:
+    def _checked(
+        self, x: Tensor, images: Tensor
+    ) -> tuple[dict[str, Competitor], dict[str, float], dict[str, str]]:
         """Return who takes part, how far off each is, and why others do not."""
-        images = self.images.repeat(-(-len(x) // len(self.images)), 1, 1, 1)
         floats, binary = self.float_model(images), self.binary_model(images)
         run: dict[str, Competitor] = {}
         distances: dict[str, float] = {}
@@ -108,6 +112,8 @@ class Bench:
                 add(name, make(), floats, QUANTIZED if name == INT8 else EXACT)
             except UnfitError as error:
                 absent[name] = str(error)
+            except Exception as error:  # whatever a compiler may raise; it must not end the run
+                absent[name] = f"{type(error).__name__}: {first_line(error)}"
         add(EMULATED, in_torch(self.binary_model, x, NCHW), binary, FLIPPED)
         add(EMULATED_LAST, in_torch(self.binary_model, x, NHWC), binary, FLIPPED)
         add(PACKED, packed(self.packed, x), binary, FLIPPED)
@@ -124,7 +130,8 @@ class Bench:
             return converted[0]
 
         def int8() -> Competitor:
-            images = self.network.images(openvino_nets.CALIBRATION_IMAGES, seed=3)
+            count = whole_batches(openvino_nets.CALIBRATION_IMAGES, len(x))
+            images = self.network.images(count, seed=3)
             model = openvino_nets.quantize(convert(), images)
             return openvino_nets.openvino(model, x, self.threads, floats=False)
 
@@ -135,11 +142,9 @@ class Bench:
         }
 
 
-def _memory(model: nn.Module, network: PackedNetwork, x: Tensor) -> dict[str, int]:
-    """Return the peaks of activations, the float network's in the format that takes less."""
-    last = copy.deepcopy(model).to(memory_format=NHWC)  # type: ignore[call-overload]
-    peaks = torch_peak_bytes(model, x), torch_peak_bytes(last, x.contiguous(memory_format=NHWC))
-    return {"float": min(peaks), "packed": network.peak_bytes(tuple(x.shape))}
+def whole_batches(least: int, batch: int) -> int:
+    """Return the smallest number of images, at least so many, that makes whole batches."""
+    return -(-least // batch) * batch
 
 
 def compare(row: dict[str, Any]) -> None:

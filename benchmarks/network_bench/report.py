@@ -146,8 +146,8 @@ def notes(report: Row) -> list[str]:
         "the stem, the classifier and the 1x1 shortcuts. Weights are random; batch norms have the "
         "statistics of the images. `negative inputs` is the share of -1 among what the binary "
         "layers read; after ReLU there is none, which changes no kernel's time.",
-        "Peaks are of activations, input and output included: what torch's allocator held at most, "
-        "in the format that takes less, against the packed network's plan.",
+        "Peaks are of activations, input and output included: of the tensors that live at one time "
+        "in eager torch, without what an operation takes for itself, against the packed plan.",
         "Each operation's time is the minimum of many runs of its own; `around it` is what one "
         "call takes beyond their sum: Python, and the caches that the other competitors left. "
         "`other` is what lies between binary convolutions, such as pooling.",
