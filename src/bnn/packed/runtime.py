@@ -233,7 +233,7 @@ def make_panel(shape: ConvShape, weight: Tensor, isa: int) -> Tensor | None:
     size = panel_bytes(shape, isa)
     if size == 0:
         return None
-    room = torch.empty(size + PANEL_ALIGN, dtype=torch.uint8)
+    room = torch.empty(size + PANEL_ALIGN, dtype=torch.uint8, device="cpu")  # whatever the default
     offset = -room.data_ptr() % PANEL_ALIGN
     panel = room[offset : offset + size]
     native().make_panel(*shape, weight.data_ptr(), panel.data_ptr(), isa)
