@@ -81,10 +81,11 @@ Window window_of(const ConvShape& s) {
 }
 
 bool is_bias_relu(const Epilogue& e) {
-  return e.bits == nullptr && e.scale == nullptr && e.first_activation <= Activation::kRelu &&
-         e.affine_scale == nullptr && e.affine_shift == nullptr &&
-         e.residual_at == ResidualAt::kNone && e.second_shift_in == nullptr &&
-         e.second_activation == Activation::kNone && e.second_shift_out == nullptr;
+  return e.bits == nullptr && e.scale == nullptr && e.post_scale == nullptr &&
+         e.first_activation <= Activation::kRelu && e.affine_scale == nullptr &&
+         e.affine_shift == nullptr && e.residual_at == ResidualAt::kNone &&
+         e.second_shift_in == nullptr && e.second_activation == Activation::kNone &&
+         e.second_shift_out == nullptr;
 }
 
 }  // namespace

@@ -24,12 +24,14 @@ inline void store(float* to, Floats v) { __builtin_memcpy(to, &v, sizeof(v)); }
 // Defined by each file: bit i = (v[i] < 0).
 inline word_t negative(Floats v);
 
+// Defined by each file: v * scale + shift, rounded once.
+inline Floats fused(Floats v, Floats scale, Floats shift);
+
 constexpr const float* Epilogue::* kParameters[] = {
-    &Epilogue::scale,        &Epilogue::bias,
-    &Epilogue::first_slope,  &Epilogue::affine_scale,
-    &Epilogue::affine_shift, &Epilogue::second_shift_in,
-    &Epilogue::second_slope, &Epilogue::second_shift_out,
-    &Epilogue::bit_scale,    &Epilogue::bit_shift};
+    &Epilogue::scale,           &Epilogue::bias,         &Epilogue::post_scale,
+    &Epilogue::first_slope,     &Epilogue::affine_scale, &Epilogue::affine_shift,
+    &Epilogue::second_shift_in, &Epilogue::second_slope, &Epilogue::second_shift_out,
+    &Epilogue::bit_scale,       &Epilogue::bit_shift};
 constexpr int kParameterCount = sizeof(kParameters) / sizeof(kParameters[0]);
 
 // V vectors of channels, from channel c of the parameters on. After every kPeriod channels the next
@@ -52,6 +54,11 @@ struct Block {
   }
   void add_residual(const float* values) {
     for (int i = 0; i < V; ++i) v[i] += load(values + c + i * BNN_LANES);
+  }
+  void affine(const float* scale, const float* shift) {
+    if (scale == nullptr) return add(shift);
+    if (shift == nullptr) return multiply(scale);
+    for (int i = 0; i < V; ++i) v[i] = fused(v[i], of(scale, i), of(shift, i));
   }
   void activate(Activation activation, const float* slope) {
     const Floats zero = {}, one = zero + 1.0f;
@@ -104,10 +111,10 @@ inline Floats start(const float* values, std::int32_t) { return load(values); }
 
 // Whether there is nothing but a ReLU between scale and bias and the output: no step to test for.
 inline bool is_plain(const Epilogue& e) {
-  return e.first_activation <= Activation::kRelu && e.affine_scale == nullptr &&
-         e.affine_shift == nullptr && e.residual_at == ResidualAt::kNone &&
-         e.second_shift_in == nullptr && e.second_activation == Activation::kNone &&
-         e.second_shift_out == nullptr;
+  return e.post_scale == nullptr && e.first_activation <= Activation::kRelu &&
+         e.affine_scale == nullptr && e.affine_shift == nullptr &&
+         e.residual_at == ResidualAt::kNone && e.second_shift_in == nullptr &&
+         e.second_activation == Activation::kNone && e.second_shift_out == nullptr;
 }
 
 // The steps for V vectors of channels from c on. Returns their bits.
@@ -121,9 +128,9 @@ inline word_t channels(const Epilogue& e, const Row<Sum>& row, std::int32_t k, s
   if (kPlain) {
     if (e.first_activation == Activation::kRelu) block.activate(Activation::kRelu, nullptr);
   } else {
+    block.multiply(e.post_scale);
     block.activate(e.first_activation, e.first_slope);
-    block.multiply(e.affine_scale);
-    block.add(e.affine_shift);
+    block.affine(e.affine_scale, e.affine_shift);
     if (e.residual_at == ResidualAt::kBeforeActivation) block.add_residual(row.residual);
     block.add(e.second_shift_in);
     block.activate(e.second_activation, e.second_slope);
@@ -134,8 +141,7 @@ inline word_t channels(const Epilogue& e, const Row<Sum>& row, std::int32_t k, s
     for (int i = 0; i < V; ++i) store(row.out + c + i * BNN_LANES, block.v[i]);
   }
   if (e.bits == nullptr) return 0;
-  block.multiply(e.bit_scale);
-  block.add(e.bit_shift);
+  block.affine(e.bit_scale, e.bit_shift);
   word_t bits = 0;
   for (int i = 0; i < V; ++i) bits |= negative(block.v[i]) << (i * BNN_LANES);
   return bits;
