@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from bnn.errors import BnnError
     from bnn.executor import BinaryChef
     from bnn.inspect import count_ops, summary
+    from bnn.packed.file import file_info, load, save
     from bnn.packed.agreement import Agreement
     from bnn.packed.network import PackedNetwork
     from bnn.packed.pack import pack
@@ -40,6 +41,9 @@ _HOME = {
     "BinaryChef": "bnn.executor",
     "count_ops": "bnn.inspect",
     "summary": "bnn.inspect",
+    "file_info": "bnn.packed.file",
+    "load": "bnn.packed.file",
+    "save": "bnn.packed.file",
     "Agreement": "bnn.packed.agreement",
     "PackedNetwork": "bnn.packed.network",
     "PackReport": "bnn.packed.report",
@@ -63,11 +67,14 @@ __all__ = [
     "__version__",
     "conversion_report",
     "count_ops",
+    "file_info",
     "get_modules_to_binarize",
     "get_num_threads",
+    "load",
     "pack",
     "prepare_binary_model",
     "runtime_info",
+    "save",
     "set_num_threads",
     "summary",
     "swap_modules_by_name",

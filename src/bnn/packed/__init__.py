@@ -6,6 +6,7 @@
 from bnn.packed import functional
 from bnn.packed.agreement import Agreement, LayerAgreement
 from bnn.packed.epilogue import Epilogue
+from bnn.packed.file import FileInfo, file_info, load, save
 from bnn.packed.modules import PackedConv1d, PackedConv2d, PackedLinear
 from bnn.packed.network import PackedNetwork
 from bnn.packed.pack import pack
@@ -16,6 +17,7 @@ from bnn.packed.verify import verify
 __all__ = [
     "Agreement",
     "Epilogue",
+    "FileInfo",
     "LayerAgreement",
     "PackedConv1d",
     "PackedConv2d",
@@ -23,10 +25,13 @@ __all__ = [
     "PackedNetwork",
     "PackReport",
     "RuntimeInfo",
+    "file_info",
     "functional",
     "get_num_threads",
+    "load",
     "pack",
     "runtime_info",
+    "save",
     "set_num_threads",
     "verify",
 ]

@@ -133,13 +133,13 @@ def _constant_operand(builder: Builder, function: str, a: ValueRef, b: ValueRef)
 
 
 def _unary(function: str) -> Translator:
-    def translate(builder: Builder, x: ValueRef, inplace: bool = False) -> ValueRef:  # noqa: ARG001
+    def translate(builder: Builder, x: ValueRef, inplace: bool = False) -> ValueRef:
         return builder.emit("unary", [x], function=function)
 
     return translate
 
 
-def _relu(builder: Builder, x: ValueRef, inplace: bool = False) -> ValueRef:  # noqa: ARG001
+def _relu(builder: Builder, x: ValueRef, inplace: bool = False) -> ValueRef:
     return modules.activate(builder, x, "relu")
 
 
@@ -154,7 +154,7 @@ def _leaky_relu(
     builder: Builder,
     x: ValueRef,
     negative_slope: float = 0.01,
-    inplace: bool = False,  # noqa: ARG001
+    inplace: bool = False,
 ) -> ValueRef:
     return modules.leaky_relu(builder, x, negative_slope)
 
@@ -164,7 +164,7 @@ def _hardtanh(
     x: ValueRef,
     min_val: float = -1.0,
     max_val: float = 1.0,
-    inplace: bool = False,  # noqa: ARG001
+    inplace: bool = False,
 ) -> ValueRef:
     return modules.hardtanh(builder, x, min_val, max_val)
 
@@ -173,10 +173,12 @@ def _clamp(
     builder: Builder,
     x: ValueRef,
     min: Any = None,
-    max: Any = None,  # noqa: A002 - torch's names
+    max: Any = None,
 ) -> ValueRef:
     given = {"min": min, "max": max}
-    bounds = {name: float(bound) for name, bound in given.items() if bound is not None}
+    bounds: dict[str, Any] = {
+        name: float(bound) for name, bound in given.items() if bound is not None
+    }
     if set(bounds) == {"min", "max"}:
         return modules.hardtanh(builder, x, bounds["min"], bounds["max"])
     return builder.emit("clamp", [x], **bounds)
@@ -331,7 +333,7 @@ def _dropout(
     x: ValueRef,
     p: float = 0.5,
     training: bool = True,
-    inplace: bool = False,  # noqa: ARG001
+    inplace: bool = False,
 ) -> ValueRef:
     if training is not False:
         raise Untranslated("a dropout that is always on")
@@ -342,7 +344,7 @@ def _channel_shuffle(builder: Builder, x: ValueRef, groups: int) -> ValueRef:
     return builder.emit("channel_shuffle", [x], groups=groups)
 
 
-def _same(builder: Builder, x: ValueRef, **_: Any) -> ValueRef:  # noqa: ARG001
+def _same(builder: Builder, x: ValueRef, **_: Any) -> ValueRef:
     return x
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bnn.packed import layout
 from bnn.packed.graph import ValueRef
 from bnn.packed.lower.builder import Builder, Untranslated
 
@@ -87,14 +88,13 @@ def _linear(builder: Builder, linear: nn.Linear, x: ValueRef) -> ValueRef:
 def _batch_norm(builder: Builder, norm: Any, x: ValueRef) -> ValueRef:
     if norm.running_mean is None or builder.rank(x) < 2:
         raise Untranslated("a batch norm without running statistics")
-    # As torch's own kernel computes them, in float32 and in this order.
-    scale = 1 / torch.sqrt(norm.running_var + norm.eps)
+    # As torch's own kernel computes them: rsqrt in float32 (torch.sqrt is not rounded correctly
+    # everywhere), and the shift rounded once.
+    scale = torch.rsqrt(norm.running_var + norm.eps)
     if norm.weight is not None:
         scale = scale * norm.weight
-    shift = -norm.running_mean * scale
-    if norm.bias is not None:
-        shift = norm.bias - norm.running_mean * scale
-    return per_channel(builder, x, scale, shift)
+    bias = torch.zeros_like(scale) if norm.bias is None else norm.bias
+    return per_channel(builder, x, scale, layout.fused(-norm.running_mean, scale, bias))
 
 
 def _relu(builder: Builder, _: nn.ReLU, x: ValueRef) -> ValueRef:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, fx, nn
@@ -104,7 +104,7 @@ class _Translation(fx.Interpreter):
         """Run a step, then translate it."""
         result = super().run_node(n)
         if n.op == "output":
-            self._builder.graph.output = fx.node.map_arg(n.args[0], self._value)
+            self._builder.graph.output = fx.node.map_arg(n.args[0], cast(Any, self._value))
         else:
             self._references[n] = self._reference(n, result)
         return result
