@@ -324,7 +324,7 @@ def _infer(node: Node, inputs: Sequence[Any]) -> tuple[list[Any], int]:
         if node.output != "float":
             outputs.append(_meta(rules.bits_of(shape, axis), "bits"))
         return outputs, shape[axis]
-    except (PackedError, ArithmeticError) as error:
+    except (PackedError, ArithmeticError, LookupError) as error:
         shapes = ", ".join(map(str, given))
         raise PackedError(
             f"node {node.name!r} ({node.op}) does not fit an input of {shapes}: {error}"
