@@ -4,12 +4,10 @@ import json
 import os
 import subprocess
 import sys
-import types
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import torch
 
 from bnn.cli import main
 
@@ -113,32 +111,8 @@ def trained(trained_run):
     return Path(json.loads(trained_run.stdout)["checkpoint"]).parent
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _file_format():
-    """Stand in for ``bnn.packed.file`` as long as it is not written; then delete this."""
-    try:
-        import bnn.packed.file  # noqa: F401
-    except ImportError:
-        from bnn.errors import PackedError
-
-        def load(path):
-            try:
-                network = torch.load(path, weights_only=False)
-            except FileNotFoundError:
-                raise
-            except Exception as error:
-                raise PackedError(f"{path}: not a packed network, or damaged.") from error
-            if not hasattr(network, "graph"):
-                raise PackedError(f"{path}: not a packed network.")
-            return network
-
-        module = types.ModuleType("bnn.packed.file")
-        module.save, module.load = torch.save, load
-        sys.modules["bnn.packed.file"] = module
-
-
 @pytest.fixture(scope="session")
-def net(trained, tmp_path_factory, _file_format):
+def net(trained, tmp_path_factory):
     """The trained run, packed."""
     path = tmp_path_factory.mktemp("packed") / "net.bnn"
     assert main(["pack", str(trained), "--out", str(path)]) == 0

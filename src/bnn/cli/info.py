@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import dataclasses
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -46,22 +46,24 @@ def info(
 
 
 def _show_file(path: str, *, json: bool) -> None:
-    from bnn.packed.file import load
+    from bnn.packed.file import file_info, load
 
-    network = load(path)
+    found, network = file_info(path), load(path)
     layers = _layers(network)
-    size = Path(path).stat().st_size
     peak = _peak(network)
     one_bit = [layer for layer in layers if layer["weight_bits"] == 1]
     if json:
         terminal.result_json(
             {
                 "file": path,
-                "file_bytes": size,
+                "file_bytes": found.size,
+                "version": found.version,
+                "written_by": found.written_by,
                 "weight_bytes": network.nbytes,
                 "peak_bytes": peak,
                 "input_shapes": network.example_shapes,
                 "one_bit_layers": len(one_bit),
+                "report": dataclasses.asdict(found.report),
                 "layers": layers,
             }
         )
@@ -70,7 +72,7 @@ def _show_file(path: str, *, json: bool) -> None:
     weights = sum(layer["weights"] for layer in layers)
     ones = sum(layer["weights"] for layer in one_bit)
     fields = {
-        "file": f"{path}, {size:,} bytes",
+        "file": f"{path}, {found.size:,} bytes, version {found.version} of the format",
         "input": ", ".join(_by(shape) for shape in network.example_shapes),
         "operations": f"{len(layers):,}",
         "1-bit layers": f"{len(one_bit):,}",
