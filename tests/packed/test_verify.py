@@ -303,6 +303,7 @@ def test_batches_add_up(model, packed):
     whole = bnn.verify(model, packed, X)
     for batches in (
         [X[:5], X[5:]],
+        X.split(4),  # a tuple, but not of one input
         (x for x in X.split(1)),
         ((x, torch.zeros(len(x))) for x in X.split(7)),
         DataLoader(TensorDataset(X, labels), batch_size=5),
@@ -370,6 +371,7 @@ def test_the_same_nan_is_no_difference():
         ((), "inputs is empty"),
         (torch.zeros(0, 1, 8, 8), "inputs is empty"),
         ([X, 3], "batch 1 is a int"),
+        ((X, torch.zeros(12)), "the model does not run on the inputs"),
         ([[]], "batch 0 is a list"),
         ({"x": X}, "inputs is a dict"),
         (torch.zeros(2, 3, 8, 8), "the model does not run on the inputs"),
