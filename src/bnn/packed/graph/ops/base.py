@@ -34,6 +34,7 @@ class Operation:
             device.
         shape: (node, shapes of the inputs without the residual) -> the shape of the result before
             the epilogue; None for an operation on ints. It refuses what does not fit.
+        does: What the result is, in words, for the format's specification.
         attrs: Name -> (what is allowed, in words; the test). All must be there.
         tensors: Names of tensors -> number of axes (None: any).
         words: Names of the tensors that hold bits.
@@ -47,6 +48,7 @@ class Operation:
     name: str
     run: Callable[[Node, Sequence[Any]], Any]
     shape: Callable[[Node, Sequence[Any]], rules.Shape] | None = None
+    does: str = ""
     attrs: Mapping[str, tuple[str, Check]] = field(default_factory=dict)
     tensors: Mapping[str, int | None] = field(default_factory=dict)
     words: tuple[str, ...] = ()

@@ -21,7 +21,14 @@ def _map(node: Node, inputs: Sequence[Any]) -> Tensor:  # noqa: ARG001
     return x
 
 
-register("map", _map, rules.along_axis, attrs={"axis": AXIS}, finishes=True)
+register(
+    "map",
+    _map,
+    rules.along_axis,
+    does="the input, for the sake of the epilogue",
+    attrs={"axis": AXIS},
+    finishes=True,
+)
 
 UNARY: dict[str, Callable[[Tensor], Tensor]] = {
     "abs": torch.abs,
@@ -106,11 +113,18 @@ def _group_norm(node: Node, inputs: Sequence[Any]) -> Tensor:
     return F.group_norm(inputs[0], a["groups"], t.get("weight"), t.get("bias"), a["eps"])
 
 
-register("unary", _unary, rules.same, attrs={"function": choice(*UNARY)})
+register(
+    "unary",
+    _unary,
+    rules.same,
+    does="a function of each number; `sign` is +1 where x >= 0 or x is NaN",
+    attrs={"function": choice(*UNARY)},
+)
 register(
     "binary",
     _binary,
     rules.broadcast,
+    does="a function of two tensors, broadcast as torch does",
     attrs={"function": choice(*BINARY)},
     inputs=("float", "float"),
 )
@@ -118,25 +132,39 @@ register(
     "scalar",
     _scalar,
     rules.same,
+    does="a function of each number and `value`; `rsub` and `rdiv` have `value` first",
     attrs={"function": choice(*SCALAR), "value": number},
 )
-register("constant", _constant, rules.constant, tensors={"value": None}, inputs=())
 register(
-    "clamp", _clamp, rules.clamp, attrs={"min": number, "max": number}, optional=("min", "max")
+    "constant", _constant, rules.constant, does="the tensor", tensors={"value": None}, inputs=()
+)
+register(
+    "clamp",
+    _clamp,
+    rules.clamp,
+    does="each number, but at least `min` and at most `max`; at least one of them is there",
+    attrs={"min": number, "max": number},
+    optional=("min", "max"),
 )
 register(
     "parametric",
     _parametric,
     rules.same,
+    does="ELU with alpha `value`, or leaky ReLU with slope `value`",
     attrs={"function": choice("elu", "leaky_relu"), "value": number},
 )
 register(
-    "softmax", _softmax, rules.softmax, attrs={"dim": integer(-8, 8), "log": choice(True, False)}
+    "softmax",
+    _softmax,
+    rules.softmax,
+    does="softmax along `dim`, or its logarithm",
+    attrs={"dim": integer(-8, 8), "log": choice(True, False)},
 )
 register(
     "layer_norm",
     _layer_norm,
     rules.layer_norm,
+    does="`torch.nn.functional.layer_norm` over the last axes, which have the sizes `shape`",
     attrs={"shape": integers(1), "eps": number},
     tensors={"weight": None, "bias": None},
     optional=("weight", "bias"),
@@ -145,6 +173,7 @@ register(
     "group_norm",
     _group_norm,
     rules.group_norm,
+    does="`torch.nn.functional.group_norm`",
     attrs={"groups": integer(1), "eps": number},
     tensors={"weight": 1, "bias": 1},
     optional=("weight", "bias"),
