@@ -174,6 +174,16 @@ def test_signs_are_counted_one_by_one(model, packed):
     assert agreement.layers[0].signs == got["model"].numel()
 
 
+def test_tap_is_the_run_itself(model, packed):
+    values = list(packed.graph.output_values())
+    bits = node_of(packed, "layer1.0.conv2").inputs[0]
+    out, words = packed.tap([*values, bits], X)
+    assert torch.equal(out, packed(X))
+    assert words.dtype == torch.int64
+    (again,) = packed.tap([bits], X)
+    assert torch.equal(words, again)
+
+
 def test_final_differences(model, packed):
     last = [node for node in packed.graph.nodes if node.op == "linear"][-1]
     last.tensors["bias"][0] += 100
