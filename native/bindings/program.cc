@@ -23,7 +23,7 @@ using Size = std::size_t;
 using Slot = bnn::Program::Slot;
 using Conv = std::array<std::int64_t, 17>;   // bnn::ConvShape
 using Pool = std::array<Size, 14>;           // bnn::PoolShape
-using Steps = std::array<std::int64_t, 13>;  // bnn.packed.epilogue.Epilogue
+using Steps = std::array<std::int64_t, 14>;  // bnn.packed.epilogue.Epilogue
 using Epilogue = std::optional<Steps>;
 
 template <typename T>
@@ -64,17 +64,18 @@ bnn::Epilogue epilogue(const Epilogue& steps) {
   const auto activation = [&](int i) { return static_cast<bnn::Activation>((*steps)[i]); };
   e.scale = floats(0);
   e.bias = floats(1);
-  e.first_activation = activation(2);
-  e.first_slope = floats(3);
-  e.affine_scale = floats(4);
-  e.affine_shift = floats(5);
-  e.residual_at = static_cast<bnn::ResidualAt>((*steps)[6]);
-  e.second_shift_in = floats(7);
-  e.second_activation = activation(8);
-  e.second_slope = floats(9);
-  e.second_shift_out = floats(10);
-  e.bit_scale = floats(11);
-  e.bit_shift = floats(12);
+  e.post_scale = floats(2);
+  e.first_activation = activation(3);
+  e.first_slope = floats(4);
+  e.affine_scale = floats(5);
+  e.affine_shift = floats(6);
+  e.residual_at = static_cast<bnn::ResidualAt>((*steps)[7]);
+  e.second_shift_in = floats(8);
+  e.second_activation = activation(9);
+  e.second_slope = floats(10);
+  e.second_shift_out = floats(11);
+  e.bit_scale = floats(12);
+  e.bit_shift = floats(13);
   return e;
 }
 

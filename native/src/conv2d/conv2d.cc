@@ -2,15 +2,18 @@
 
 #include "bnn/pool.h"
 #include "conv2d/plan.h"
+#include "winograd/plan.h"
 
 namespace bnn {
 
 void conv2d(const ConvShape& shape, bool x_nchw, const float* x, const void* panel,
             const Epilogue& epilogue, Isa isa) {
+  if (is_winograd(shape)) return WinogradPlan(shape, x_nchw, isa).run(x, panel, epilogue);
   FloatPlan(shape, x_nchw, isa).run(x, panel, epilogue);
 }
 
 const char* conv2d_kernel(const ConvShape& shape, Isa isa) {
+  if (is_winograd(shape)) return select_winograd(isa).name;
   return is_depthwise(shape) ? select_lanes(isa).name : select_dot(isa).name;
 }
 

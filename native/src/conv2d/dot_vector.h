@@ -36,26 +36,47 @@ inline void step_of(const float* const* x, std::size_t step, const float* panel,
   Floats weights[V];
   for (int v = 0; v < V; ++v) weights[v] = load(panel + v * kLanes);
   for (int m = 0; m < M; ++m) {
-    const Floats value = Floats{} + x[m / 3][m % 3 * step];
+    const Floats value = x[m / 3][m % 3 * step] - Floats{};  // - 0, not + 0, changes nothing
     for (int v = 0; v < V; ++v) sums[m][v] = multiply_add(value, weights[v], sums[m][v]);
   }
 }
 
-template <int M, int V>
+// kUnits: every run is of one float.
+template <int M, int V, bool kUnits>
 void tile_of(const FloatTile& t) {
   constexpr int kBases = (M + 2) / 3;
   constexpr std::size_t kWidth = V * kLanes;
-  Floats sums[M][V] = {};
+  Floats sums[M][V];
+  for (int m = 0; m < M; ++m) {
+    for (int v = 0; v < V; ++v) sums[m][v] = Floats{};
+  }
   const std::size_t step = t.step, panel_step = t.row_step * kWidth;
-  for (std::size_t i = 0; i < t.run_count; ++i) {
-    const FloatRun& run = t.runs[i];
+  const float* bases[kBases];
+  for (int b = 0; b < kBases; ++b) bases[b] = t.x + 3 * b * step;
+  const FloatRun* const end = t.runs + t.run_count;
+  for (const FloatRun* run = t.runs; run != end; ++run) {
     const float* x[kBases];
-    for (int b = 0; b < kBases; ++b) x[b] = t.x + run.offset + 3 * b * step;
-    const float* panel = t.panel + run.row * kWidth;
-    for (std::size_t k = 0; k < run.count; ++k) {
+    for (int b = 0; b < kBases; ++b) x[b] = bases[b] + run->offset;
+    const float* panel = t.panel + run->row * kWidth;
+    if (kUnits) {
+      step_of<M, V>(x, step, panel, sums);
+      continue;
+    }
+    for (std::size_t k = run->count; k != 0; --k) {
       step_of<M, V>(x, step, panel, sums);
       for (int b = 0; b < kBases; ++b) ++x[b];
       panel += panel_step;
+    }
+  }
+  if (t.bias != nullptr) {
+    for (int v = 0; v < V; ++v) {
+      const Floats bias = load(t.bias + v * kLanes);
+      for (int m = 0; m < M; ++m) sums[m][v] += bias;
+    }
+  }
+  if (t.relu) {
+    for (int m = 0; m < M; ++m) {
+      for (int v = 0; v < V; ++v) sums[m][v] = sums[m][v] < Floats{} ? Floats{} : sums[m][v];
     }
   }
   for (int m = 0; m < M; ++m) {
@@ -68,7 +89,7 @@ void tile_of_up_to(const FloatTile& t) {
   if constexpr (M > 1) {
     if (t.m < M) return tile_of_up_to<M - 1, V>(t);
   }
-  tile_of<M, V>(t);
+  t.units ? tile_of<M, V, true>(t) : tile_of<M, V, false>(t);
 }
 
 constexpr std::size_t vectors_of(std::size_t n) { return (n + kLanes - 1) / kLanes; }

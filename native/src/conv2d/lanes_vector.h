@@ -67,7 +67,10 @@ struct Mean {
 // M pixels of V vectors of channels from c on.
 template <typename Window, int M, int V, typename Read>
 inline void block(const FloatTile& t, std::size_t c, const Read& read) {
-  Floats sums[M][V] = {};
+  Floats sums[M][V];
+  for (int m = 0; m < M; ++m) {
+    for (int v = 0; v < V; ++v) sums[m][v] = Floats{};
+  }
   const std::size_t width = lane_width(t.n);
   for (std::size_t i = 0; i < t.run_count; ++i) {
     const float* x = t.x + t.runs[i].offset + c;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "conv2d/plan.h"
+#include "winograd/plan.h"
 
 namespace bnn {
 
@@ -10,11 +11,12 @@ FloatPanel plan_float_panel(const ConvShape& s, Isa isa) {
   const std::size_t taps = s.kernel_h * s.kernel_w;
   if (is_depthwise(s)) {
     const std::size_t width = lane_width(s.channels);
-    return {taps, s.channels, width, 0, taps * width, 1};
+    return {taps, 1, s.channels, width, 0, taps * width, 1};
   }
   const DotKernel& kernel = select_dot(isa);
   FloatPanel p{};
   p.rows = taps * s.group_channels();
+  p.vector = kernel.width(1);
   p.block = kernel.block;
   p.whole = s.group_out_channels() / p.block;
   const std::size_t left = s.group_out_channels() % p.block;
@@ -25,6 +27,7 @@ FloatPanel plan_float_panel(const ConvShape& s, Isa isa) {
 }
 
 std::size_t conv2d_panel_bytes(const ConvShape& shape, Isa isa) {
+  if (is_winograd(shape)) return winograd_panel_floats(shape, isa) * sizeof(float);
   const FloatPanel p = plan_float_panel(shape, isa);
   return p.groups * p.group * sizeof(float);
 }
@@ -42,8 +45,9 @@ void arrange(const float* weight, std::size_t n, std::size_t rows, std::size_t w
 }  // namespace
 
 void make_conv2d_panel(const ConvShape& s, const float* weight, void* panel, Isa isa) {
-  const FloatPanel p = plan_float_panel(s, isa);
   float* out = static_cast<float*>(panel);
+  if (is_winograd(s)) return make_winograd_panel(s, weight, out, isa);
+  const FloatPanel p = plan_float_panel(s, isa);
   if (is_depthwise(s)) return arrange(weight, s.channels, p.rows, p.last, out);
   const std::size_t filters = s.group_out_channels();
   for (std::size_t g = 0; g < s.groups; ++g) {

@@ -16,6 +16,7 @@ namespace {
 constexpr std::size_t kGrainProducts = 1 << 20;  // multiply-adds of about 10 us
 constexpr std::size_t kChunkBytes = 64 << 10;    // of x: it is read again for each 64 filters
 constexpr std::size_t kGroupBytes = 8 << 10;     // of sums that an epilogue takes at once
+constexpr std::size_t kShortRun = 12;            // floats: shorter runs are cut into single ones
 constexpr std::size_t kPartFilters = kWordBits;
 
 bool is_pointwise(const ConvShape& s) {
@@ -62,8 +63,29 @@ ConvShape window_shape(const PoolShape& s) {
   return c;
 }
 
+// In the order of the panel's rows.
+std::vector<FloatRun> units(const std::vector<FloatRun>& runs, std::size_t row_step) {
+  std::vector<FloatRun> result;
+  for (const FloatRun& run : runs) {
+    for (std::size_t i = 0; i < run.count; ++i) {
+      result.push_back({run.offset + static_cast<std::ptrdiff_t>(i), run.row + i * row_step, 1});
+    }
+  }
+  std::sort(result.begin(), result.end(),
+            [](const FloatRun& a, const FloatRun& b) { return a.row < b.row; });
+  return result;
+}
+
 Window window_of(const ConvShape& s) {
   return is_depthwise(s) ? Window::kDepthwise : Window::kProducts;
+}
+
+bool is_bias_relu(const Epilogue& e) {
+  return e.bits == nullptr && e.scale == nullptr && e.post_scale == nullptr &&
+         e.first_activation <= Activation::kRelu && e.affine_scale == nullptr &&
+         e.affine_shift == nullptr && e.residual_at == ResidualAt::kNone &&
+         e.second_shift_in == nullptr && e.second_activation == Activation::kNone &&
+         e.second_shift_out == nullptr;
 }
 
 }  // namespace
@@ -99,6 +121,7 @@ struct FloatPlan::Job {
   const float* panel;
   const Epilogue* epilogue;
   std::size_t tiles;
+  bool direct;         // the kernels write the output: there are no steps but bias and ReLU
   std::size_t chunk;   // tiles that one thread takes at least
   std::size_t stride;  // of the sums
 };
@@ -159,6 +182,12 @@ void FloatPlan::set_runs() {
     y_of_row_.insert(y_of_row_.end(), ys_[i].end - ys_[i].begin, i);
     for (const Part& part : parts_) runs_.push_back(runs_of(ys_[i], part.x));
   }
+  const bool merged = s.dilation_w == 1 && (x_nchw_ || s.groups == 1);
+  const std::size_t longest = (merged ? s.kernel_w : 1) * (x_nchw_ ? 1 : s.group_channels());
+  units_ = window_ == Window::kProducts && longest < kShortRun;
+  if (!units_) return;
+  const std::size_t row_step = x_nchw_ ? s.group_channels() : 1;
+  for (std::vector<FloatRun>& runs : runs_) runs = units(runs, row_step);
 }
 
 std::vector<FloatRun> FloatPlan::runs_of(const Stretch& y, const Stretch& x) const {
@@ -219,8 +248,10 @@ void FloatPlan::run_tile(const Job& job, const Cursor& at, std::size_t part, flo
   tile.step = s.stride_w * (x_nchw_ ? 1 : s.channels);
   tile.runs = runs.data();
   tile.run_count = runs.size();
+  tile.units = units_;
   tile.row_step = x_nchw_ ? s.group_channels() : 1;
   tile.m = at.m;
+  tile.relu = job.direct && job.epilogue->first_activation == Activation::kRelu;
   tile.out = out;
   tile.stride = job.stride;
   if (window_ != Window::kProducts) {
@@ -243,6 +274,7 @@ void FloatPlan::run_tile(const Job& job, const Cursor& at, std::size_t part, flo
     for (std::size_t n = first; n < last; n += block) {
       tile.panel = job.panel + g * panel_.group + n * panel_.rows;
       tile.n = std::min(block, last - n);
+      if (job.direct && job.epilogue->bias != nullptr) tile.bias = job.epilogue->bias + n;
       tile.out = out + g * filters + (n - first);
       tile_(tile);
     }
@@ -273,6 +305,15 @@ void FloatPlan::run_chunk(const Job& job, std::size_t chunk, std::size_t part,
   out.stride = job.stride;
   const std::size_t group_tiles =
       std::max<std::size_t>(kGroupBytes / (job.stride * sizeof(float) * most_pixels_), 1);
+  if (job.direct) {
+    float* to = job.epilogue->out + out.first_pixel * job.stride + out.begin;
+    for (std::size_t tile = begin; tile < end; ++tile) {
+      run_tile(job, at, part, to);
+      to += at.m * job.stride;
+      at.next(parts_, s.out_h());
+    }
+    return;
+  }
   for (std::size_t tile = begin; tile < end; ++tile) {
     run_tile(job, at, part, memory + out.m * job.stride);
     out.m += at.m;
@@ -298,8 +339,12 @@ void FloatPlan::run(const float* x, const void* panel, const Epilogue& epilogue)
   const bool parted = window_ == Window::kProducts && s.groups == 1;
   const std::size_t parts = parted ? words(s.out_channels) : 1;
   const std::size_t filters = parted ? std::min(kPartFilters, s.out_channels) : s.out_channels;
-  // A kernel may write whole blocks: 64 more than the channels is room for any.
-  const std::size_t stride = words(filters) * kWordBits + (parted ? 0 : kWordBits);
+  // A kernel may write whole blocks: 64 more than the channels is room for any. Few filters that
+  // fill whole vectors lie side by side: the epilogue is fast then.
+  const bool narrow = parted && (s.out_channels == 16 || s.out_channels == 32);
+  const bool direct = parted && s.out_channels % panel_.vector == 0 && is_bias_relu(epilogue);
+  const std::size_t stride =
+      direct || narrow ? s.out_channels : words(filters) * kWordBits + (parted ? 0 : kWordBits);
   const std::size_t tile_bytes = most_pixels_ * s.stride_w * s.channels * sizeof(float);
   const std::size_t threads = static_cast<std::size_t>(num_threads());
   std::size_t chunk = std::max<std::size_t>(kChunkBytes / std::max<std::size_t>(tile_bytes, 1), 4);
@@ -308,7 +353,7 @@ void FloatPlan::run(const float* x, const void* panel, const Epilogue& epilogue)
     chunk = std::min(chunk, (tiles + wanted - 1) / wanted);
   }
   const std::size_t chunks = (tiles + chunk - 1) / chunk;
-  const Job job{x, static_cast<const float*>(panel), &epilogue, tiles, chunk, stride};
+  const Job job{x, static_cast<const float*>(panel), &epilogue, tiles, direct, chunk, stride};
   const std::size_t products = chunk * most_pixels_ * filters * s.kernel_h * s.kernel_w *
                                (window_ == Window::kProducts ? s.group_channels() : 16);
   const std::size_t grain = kGrainProducts / std::max<std::size_t>(products, 1) + 1;

@@ -15,11 +15,12 @@ enum class Window { kProducts, kDepthwise, kMaximum, kMean };
 
 // The size of a panel's parts, in floats. A depthwise convolution has one group of one block.
 struct FloatPanel {
-  std::size_t rows;   // of a block: taps times channels of a group
-  std::size_t block;  // filters of a block, but for the last one of a group
-  std::size_t last;   // floats in a row of the last block, 0 if all are whole
-  std::size_t whole;  // whole blocks of a group
-  std::size_t group;  // floats of a group
+  std::size_t rows;    // of a block: taps times channels of a group
+  std::size_t vector;  // a kernel writes multiples of so many filters
+  std::size_t block;   // filters of a block, but for the last one of a group
+  std::size_t last;    // floats in a row of the last block, 0 if all are whole
+  std::size_t whole;   // whole blocks of a group
+  std::size_t group;   // floats of a group
   std::size_t groups;
 };
 
@@ -69,6 +70,7 @@ class FloatPlan {
   std::vector<Part> parts_;
   std::size_t row_tiles_ = 0;
   std::vector<std::vector<FloatRun>> runs_;  // of each y stretch and x stretch
+  bool units_ = false;                       // see FloatTile
   std::vector<std::size_t> divisors_h_, divisors_w_;
 };
 

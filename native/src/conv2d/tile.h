@@ -23,11 +23,14 @@ struct FloatTile {
   std::size_t step;  // to the next pixel
   const FloatRun* runs;
   std::size_t run_count;
+  bool units;  // every run is of one float, which is faster than loops of few steps
   std::size_t row_step;
   const float* panel;  // of this block of filters (a dot kernel) or of all channels (a lane kernel)
   const float* divisors;  // (m): of means
   std::size_t m;          // pixels, 1 to the kernel's most
   std::size_t n;          // filters or channels
+  const float* bias;      // (n): added to a dot kernel's sums if not null
+  bool relu;              // then
   float* out;             // (m, stride); excess is scratch
   std::size_t stride;     // at least n rounded up to a multiple of 64
 };

@@ -24,27 +24,41 @@ inline void store(float* to, Floats v) { __builtin_memcpy(to, &v, sizeof(v)); }
 // Defined by each file: bit i = (v[i] < 0).
 inline word_t negative(Floats v);
 
+// Defined by each file: v * scale + shift, rounded once.
+inline Floats fused(Floats v, Floats scale, Floats shift);
+
 constexpr const float* Epilogue::* kParameters[] = {
-    &Epilogue::scale,        &Epilogue::bias,
-    &Epilogue::first_slope,  &Epilogue::affine_scale,
-    &Epilogue::affine_shift, &Epilogue::second_shift_in,
-    &Epilogue::second_slope, &Epilogue::second_shift_out,
-    &Epilogue::bit_scale,    &Epilogue::bit_shift};
+    &Epilogue::scale,           &Epilogue::bias,         &Epilogue::post_scale,
+    &Epilogue::first_slope,     &Epilogue::affine_scale, &Epilogue::affine_shift,
+    &Epilogue::second_shift_in, &Epilogue::second_slope, &Epilogue::second_shift_out,
+    &Epilogue::bit_scale,       &Epilogue::bit_shift};
 constexpr int kParameterCount = sizeof(kParameters) / sizeof(kParameters[0]);
 
-// V vectors of channels, from channel c of the parameters on.
-template <int V>
+// V vectors of channels, from channel c of the parameters on. After every kPeriod channels the next
+// pixel's begin.
+template <int V, int kPeriod = V * BNN_LANES>
 struct Block {
   Floats v[V];
   std::size_t c;
 
+  Floats of(const float* parameter, int i) const {
+    return load(parameter + c + i * BNN_LANES % kPeriod);
+  }
   void multiply(const float* by) {
     if (by == nullptr) return;
-    for (int i = 0; i < V; ++i) v[i] *= load(by + c + i * BNN_LANES);
+    for (int i = 0; i < V; ++i) v[i] *= of(by, i);
   }
   void add(const float* what) {
     if (what == nullptr) return;
-    for (int i = 0; i < V; ++i) v[i] += load(what + c + i * BNN_LANES);
+    for (int i = 0; i < V; ++i) v[i] += of(what, i);
+  }
+  void add_residual(const float* values) {
+    for (int i = 0; i < V; ++i) v[i] += load(values + c + i * BNN_LANES);
+  }
+  void affine(const float* scale, const float* shift) {
+    if (scale == nullptr) return add(shift);
+    if (shift == nullptr) return multiply(scale);
+    for (int i = 0; i < V; ++i) v[i] = fused(v[i], of(scale, i), of(shift, i));
   }
   void activate(Activation activation, const float* slope) {
     const Floats zero = {}, one = zero + 1.0f;
@@ -56,7 +70,7 @@ struct Block {
         return;
       case Activation::kPrelu:
         for (int i = 0; i < V; ++i) {
-          v[i] = v[i] < zero ? v[i] * load(slope + c + i * BNN_LANES) : v[i];
+          v[i] = v[i] < zero ? v[i] * of(slope, i) : v[i];
         }
         return;
       case Activation::kHardtanh:
@@ -97,16 +111,16 @@ inline Floats start(const float* values, std::int32_t) { return load(values); }
 
 // Whether there is nothing but a ReLU between scale and bias and the output: no step to test for.
 inline bool is_plain(const Epilogue& e) {
-  return e.first_activation <= Activation::kRelu && e.affine_scale == nullptr &&
-         e.affine_shift == nullptr && e.residual_at == ResidualAt::kNone &&
-         e.second_shift_in == nullptr && e.second_activation == Activation::kNone &&
-         e.second_shift_out == nullptr;
+  return e.post_scale == nullptr && e.first_activation <= Activation::kRelu &&
+         e.affine_scale == nullptr && e.affine_shift == nullptr &&
+         e.residual_at == ResidualAt::kNone && e.second_shift_in == nullptr &&
+         e.second_activation == Activation::kNone && e.second_shift_out == nullptr;
 }
 
 // The steps for V vectors of channels from c on. Returns their bits.
-template <int V, bool kPlain, typename Sum>
+template <int V, bool kPlain, int kPeriod = V * BNN_LANES, typename Sum>
 inline word_t channels(const Epilogue& e, const Row<Sum>& row, std::int32_t k, std::size_t c) {
-  Block<V> block;
+  Block<V, kPeriod> block;
   block.c = c;
   for (int i = 0; i < V; ++i) block.v[i] = start(row.sums + c + i * BNN_LANES, k);
   block.multiply(e.scale);
@@ -114,21 +128,20 @@ inline word_t channels(const Epilogue& e, const Row<Sum>& row, std::int32_t k, s
   if (kPlain) {
     if (e.first_activation == Activation::kRelu) block.activate(Activation::kRelu, nullptr);
   } else {
+    block.multiply(e.post_scale);
     block.activate(e.first_activation, e.first_slope);
-    block.multiply(e.affine_scale);
-    block.add(e.affine_shift);
-    if (e.residual_at == ResidualAt::kBeforeActivation) block.add(row.residual);
+    block.affine(e.affine_scale, e.affine_shift);
+    if (e.residual_at == ResidualAt::kBeforeActivation) block.add_residual(row.residual);
     block.add(e.second_shift_in);
     block.activate(e.second_activation, e.second_slope);
     block.add(e.second_shift_out);
-    if (e.residual_at == ResidualAt::kAfterActivation) block.add(row.residual);
+    if (e.residual_at == ResidualAt::kAfterActivation) block.add_residual(row.residual);
   }
   if (row.out != nullptr) {
     for (int i = 0; i < V; ++i) store(row.out + c + i * BNN_LANES, block.v[i]);
   }
   if (e.bits == nullptr) return 0;
-  block.multiply(e.bit_scale);
-  block.add(e.bit_shift);
+  block.affine(e.bit_scale, e.bit_shift);
   word_t bits = 0;
   for (int i = 0; i < V; ++i) bits |= negative(block.v[i]) << (i * BNN_LANES);
   return bits;
@@ -225,16 +238,43 @@ void floats(const EpilogueTile& t, const Sum* sums) {
   if (whole < t.end) last_channels<kPlain>(t, e, sums, whole);
 }
 
-template <typename Sum>
-void steps(const EpilogueTile& tile, const Sum* sums) {
-  if (is_plain(*tile.epilogue)) return floats<true>(tile, sums);
-  floats<false>(tile, sums);
+// Pixels of kChannels channels, side by side in every tensor: 64 channels of several are as one's.
+template <bool kPlain, int kChannels>
+void narrow_floats(const EpilogueTile& t) {
+  constexpr std::size_t kPixels = kWordBits / kChannels;
+  const Epilogue e = *t.epilogue;
+  std::size_t m = 0;
+  for (; m + kPixels <= t.m; m += kPixels) {
+    const Row<float> row(t, t.values, m);
+    const word_t bits = channels<kWordBits / BNN_LANES, kPlain, kChannels>(e, row, t.k, 0);
+    for (std::size_t i = 0; i < kPixels; ++i) {
+      put(t, m + i, 0, bits >> (i * kChannels) & valid_bits(kChannels, 0));
+    }
+  }
+  EpilogueTile last = t;
+  last.pixels = nullptr;
+  last.first_pixel = t.first_pixel + m;
+  last.values = t.values + m * kChannels;
+  last.m = t.m - m;
+  last_channels<kPlain>(last, e, last.values, 0);
+}
+
+inline bool is_narrow(const EpilogueTile& t, std::size_t channels) {
+  return t.channels == channels && t.stride == channels && t.pixels == nullptr;
+}
+
+template <bool kPlain>
+void float_steps(const EpilogueTile& t) {
+  if (is_narrow(t, 16)) return narrow_floats<kPlain, 16>(t);
+  if (is_narrow(t, 32)) return narrow_floats<kPlain, 32>(t);
+  floats<kPlain>(t, t.values);
 }
 
 inline void run_tile(const EpilogueTile& tile) {
-  if (tile.values != nullptr) return steps(tile, tile.values);
+  const bool plain = is_plain(*tile.epilogue);
+  if (tile.values != nullptr) return plain ? float_steps<true>(tile) : float_steps<false>(tile);
   if (tile.epilogue->out_int32 != nullptr) return integers(tile);
-  steps(tile, tile.popcounts);
+  plain ? floats<true>(tile, tile.popcounts) : floats<false>(tile, tile.popcounts);
 }
 
 }  // namespace

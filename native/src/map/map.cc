@@ -23,10 +23,10 @@ EpilogueTile tile_of(const Epilogue& epilogue, std::size_t channels) {
 
 bool is_copy(const Epilogue& e) {
   return e.bits == nullptr && e.scale == nullptr && e.bias == nullptr &&
-         e.first_activation == Activation::kNone && e.affine_scale == nullptr &&
-         e.affine_shift == nullptr && e.residual_at == ResidualAt::kNone &&
-         e.second_shift_in == nullptr && e.second_activation == Activation::kNone &&
-         e.second_shift_out == nullptr;
+         e.first_activation == Activation::kNone && e.post_scale == nullptr &&
+         e.affine_scale == nullptr && e.affine_shift == nullptr &&
+         e.residual_at == ResidualAt::kNone && e.second_shift_in == nullptr &&
+         e.second_activation == Activation::kNone && e.second_shift_out == nullptr;
 }
 
 // Rows [first, first + count) of all inputs side by side.

@@ -3,16 +3,17 @@
 
 #include "conv2d/plan.h"
 #include "program/slots.h"
+#include "winograd/plan.h"
 
 namespace bnn {
 
 namespace {
 
 // A plan's run as an operation. Shared: std::function copies what it holds.
-std::function<void(Program::Addresses)> bind_plan(std::shared_ptr<const FloatPlan> plan,
-                                                  Program::Slot x, const void* panel,
-                                                  Program::Slot out, Program::Slot bits,
-                                                  Program::Slot residual,
+template <typename Plan>
+std::function<void(Program::Addresses)> bind_plan(std::shared_ptr<const Plan> plan, Program::Slot x,
+                                                  const void* panel, Program::Slot out,
+                                                  Program::Slot bits, Program::Slot residual,
                                                   const Epilogue& epilogue) {
   return [=](Program::Addresses slots) {
     plan->run(at<float>(slots, x), panel, bound(epilogue, slots, out, bits, residual));
@@ -23,9 +24,15 @@ std::function<void(Program::Addresses)> bind_plan(std::shared_ptr<const FloatPla
 
 void Program::conv2d(const ConvShape& shape, bool x_nchw, Slot x, const void* panel, Slot out,
                      Slot bits, Slot residual, const Epilogue& epilogue) {
-  const auto plan = std::make_shared<const FloatPlan>(shape, x_nchw, isa_);
-  add(std::string("conv2d ") + plan->kernel(), {x, out, bits, residual},
-      bind_plan(plan, x, panel, out, bits, residual, epilogue));
+  const auto add_plan = [&](auto plan) {
+    add(std::string("conv2d ") + plan->kernel(), {x, out, bits, residual},
+        bind_plan(plan, x, panel, out, bits, residual, epilogue));
+  };
+  if (is_winograd(shape)) {
+    add_plan(std::make_shared<const WinogradPlan>(shape, x_nchw, isa_));
+  } else {
+    add_plan(std::make_shared<const FloatPlan>(shape, x_nchw, isa_));
+  }
 }
 
 void Program::maxpool2d(const PoolShape& shape, Slot x, Slot out, Slot bits, Slot residual,

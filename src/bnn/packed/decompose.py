@@ -57,7 +57,7 @@ def decompose(
         Traceback (most recent call last):
         bnn.errors.PackedError: the layer's weight_pre_process is Identity; ...
     """
-    check_kind(layer, kind)
+    layer = check_kind(layer, kind)
     if activation:
         check_activation(layer.activation_pre_process)
     post = None
@@ -70,8 +70,12 @@ def decompose(
     return Parts(signs, *factors)
 
 
-def check_kind(layer: nn.Module, kind: type[BinaryLayer]) -> None:
-    """Raise PackedError if a layer is no ``kind``, or computes something of its own."""
+def check_kind(layer: nn.Module, kind: type[BinaryLayer]) -> BinaryLayer:
+    """Return a layer that is a ``kind`` and computes nothing of its own.
+
+    Raises:
+        PackedError: If it is not, or does.
+    """
     if not isinstance(layer, kind):
         raise PackedError(
             f"a {type(layer).__name__} cannot be packed here; give a bnn.layers.{kind.__name__}. "
@@ -83,6 +87,7 @@ def check_kind(layer: nn.Module, kind: type[BinaryLayer]) -> None:
                 f"the layer, a {type(layer).__name__}, has a {method} of its own; packed layers "
                 f"compute what bnn.layers.{kind.__name__} does."
             )
+    return layer
 
 
 def _float32(factor: Tensor) -> Tensor:

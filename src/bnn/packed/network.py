@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from bnn.errors import NativePartError, PackedError
-from bnn.packed.graph import Graph, check_graph
+from bnn.packed.graph import Graph, ValueRef, check_graph
 from bnn.packed.report import PackReport
 from bnn.packed.run import Plan, ShapeChangedError, Timing, run_eagerly
 from bnn.packed.run.eager import Watch
@@ -94,6 +95,24 @@ class PackedNetwork(nn.Module):
         """Return the output, and show each operation's inputs and outputs to a function."""
         with torch.no_grad():
             return run_eagerly(self.graph, self._check_inputs(inputs), watch)
+
+    def tap(self, values: Sequence[int], *inputs: Tensor) -> list[Any]:
+        """Run as a call does, and return these values of the graph: floats, bits or sizes.
+
+        What computes is what computes in a call, native kernels included; :meth:`watch` is plain
+        torch. A plan is made for it each time.
+        """
+        tapped = dataclasses.replace(self.graph, output=[ValueRef(value) for value in values])
+        with torch.no_grad():
+            given = self._check_inputs(inputs)
+            if self._plan(given) is not None:
+                try:
+                    result: list[Any] = Plan(tapped, self._known(given), self._panels).run(given)
+                except ShapeChangedError:
+                    pass
+                else:
+                    return result
+            return list(run_eagerly(tapped, given))
 
     def peak_bytes(self, *shapes: Sequence[int]) -> int:
         """Return the most that all activations take at one time, for inputs of these shapes.

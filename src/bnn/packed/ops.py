@@ -15,7 +15,7 @@ from torch import Tensor
 from bnn.errors import PackedError
 from bnn.packed import checks, layout, runtime
 from bnn.packed.conv_ops import bconv, weight_only_conv
-from bnn.packed.library import ready, register
+from bnn.packed.library import check_whole, ready, register, remember
 from bnn.packed.shapes import PoolShape, words
 
 __all__ = [
@@ -34,38 +34,57 @@ __all__ = [
 # --- pack, unpack -----------------------------------------------------------------------------
 
 
+_PACKED_TYPES = tuple(runtime.DTYPES)
+
+
 def _pack_size(x: Tensor, scale: Tensor | None, shift: Tensor | None) -> tuple[int, ...]:
     checks.check_tensors("pack", {"x": x, "scale": scale, "shift": shift})
-    checks.check_dtype(
-        "pack", "x", x, tuple(runtime.DTYPES), "Convert it, for example with x.float()."
-    )
-    if x.dim() < 2 or x.shape[1] < 1:
+    checks.check_dtype("pack", "x", x, _PACKED_TYPES, "Convert it, for example with x.float().")
+    shape = x.shape
+    if len(shape) < 2 or shape[1] < 1:
         raise PackedError(
-            f"pack: x has shape {tuple(x.shape)}; it must be (N, C, *) with at least one channel."
+            f"pack: x has shape {tuple(shape)}; it must be (N, C, *) with at least one channel."
         )
-    checks.check_vectors("pack", {"scale": scale, "shift": shift}, x.shape[1])
-    return (x.shape[0], *x.shape[2:], words(x.shape[1]))
+    checks.check_vectors("pack", {"scale": scale, "shift": shift}, shape[1])
+    return (shape[0], *shape[2:], words(shape[1]))
 
 
-def _pack_cpu(x: Tensor, scale: Tensor | None, shift: Tensor | None) -> Tensor:
-    out = torch.empty(_pack_size(x, scale, shift), dtype=torch.int64)
+_SIZES: dict[Any, tuple[tuple[int, ...], tuple[int, int, int]]] = {}
+
+
+def pack_cpu(x: Tensor, scale: Tensor | None, shift: Tensor | None) -> Tensor:
+    """Compute ``bnn::pack`` of CPU tensors: what the operator does once torch has called it."""
+    sizes = (x.shape, x.dtype)
+    known = _SIZES.get(sizes)
+    if known is None or x.requires_grad or scale is not None or shift is not None:
+        size = _pack_size(x, scale, shift)
+        batch, channels = x.shape[:2]
+        known = remember(_SIZES, sizes, (size, (batch, channels, math.prod(size[1:-1]))))
+        scale = None if scale is None else ready("pack", "scale", scale)
+        shift = None if shift is None else ready("pack", "shift", shift)
+    out = x.new_empty(known[0], dtype=torch.int64)
     if out.numel() == 0:
         return out
-    nhwc = x.movedim(1, -1)
-    channels_last = nhwc.is_contiguous() and not x.is_contiguous()
-    x = ready("pack", "x", nhwc if channels_last else x)
-    batch, *pixels = out.shape[:-1]
-    sizes = (batch, nhwc.shape[-1], math.prod(pixels))
+    channels_last = not x.is_contiguous()
+    if channels_last and not _is_channels_last(x):
+        x, channels_last = x.contiguous(), False
+    check_whole("pack", "x", x)
     runtime.pack(
         x,
         out,
-        sizes=sizes,
+        sizes=known[1],
         channels_last=channels_last,
-        scale=None if scale is None else ready("pack", "scale", scale),
-        shift=None if shift is None else ready("pack", "shift", shift),
+        scale=scale,
+        shift=shift,
         isa=runtime.isa(),
     )
     return out
+
+
+def _is_channels_last(x: Tensor) -> bool:
+    if x.dim() == 4:  # without a view, which takes 1 us
+        return x.is_contiguous(memory_format=torch.channels_last)
+    return x.movedim(1, -1).is_contiguous()
 
 
 def _pack_other(x: Tensor, scale: Tensor | None, shift: Tensor | None) -> Tensor:
@@ -79,7 +98,7 @@ def _pack_fake(x: Tensor, scale: Tensor | None, shift: Tensor | None) -> Tensor:
 
 pack = register(
     "pack(Tensor x, Tensor? scale, Tensor? shift) -> Tensor",
-    cpu=_pack_cpu,
+    cpu=pack_cpu,
     other=_pack_other,
     fake=_pack_fake,
 )

@@ -51,7 +51,7 @@ def pack(model: nn.Module, example_inputs: Tensor | Sequence[Tensor]) -> PackedN
     example = _example(model, example_inputs)
     copied = copy.deepcopy(model).eval()
     for parameter in copied.parameters():
-        parameter.requires_grad_(requires_grad=False)
+        parameter.requires_grad = False
     float_bytes = sum(
         x.numel() * x.element_size() for x in (*copied.parameters(), *copied.buffers())
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-_HOW = {
+HOW = {
     "graph": "traced: one graph, what belongs together in one native call",
     "layers": "packed layer by layer, since the model cannot be traced",
 }
@@ -36,7 +36,7 @@ class PackReport:
     def __str__(self) -> str:
         total = len(self.binary) + len(self.emulated)
         lines = [
-            f"packed {len(self.binary)} of {total} binary layers; {_HOW[self.how]}",
+            f"packed {len(self.binary)} of {total} binary layers; {HOW[self.how]}",
             f"{self.float_bytes / 2**20:.2f} MiB -> {self.packed_bytes / 2**20:.2f} MiB",
         ]
         if self.reason:

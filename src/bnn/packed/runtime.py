@@ -277,6 +277,7 @@ def bconv2d(
         _at(bits),
         _at(e.scale),
         _at(e.bias),
+        _at(e.post_scale),
         ACTIVATIONS[e.first_activation],
         _at(e.first_slope),
         _at(e.affine_scale),

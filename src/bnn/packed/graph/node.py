@@ -48,8 +48,11 @@ class Node:
     @property
     def epilogue(self) -> Epilogue:
         """The steps after the operation itself."""
-        steps = {name: self.attrs.get(name) for name in FIELDS if name not in TENSORS}
-        return Epilogue(**steps, **{name: self.tensors.get(name) for name in TENSORS})
+        fields: dict[str, Any] = {
+            name: self.tensors.get(name) if name in TENSORS else self.attrs.get(name)
+            for name in FIELDS
+        }
+        return Epilogue(**fields)
 
     @epilogue.setter
     def epilogue(self, epilogue: Epilogue) -> None:

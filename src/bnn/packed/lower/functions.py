@@ -133,13 +133,13 @@ def _constant_operand(builder: Builder, function: str, a: ValueRef, b: ValueRef)
 
 
 def _unary(function: str) -> Translator:
-    def translate(builder: Builder, x: ValueRef, inplace: bool = False) -> ValueRef:  # noqa: ARG001
+    def translate(builder: Builder, x: ValueRef, inplace: bool = False) -> ValueRef:
         return builder.emit("unary", [x], function=function)
 
     return translate
 
 
-def _relu(builder: Builder, x: ValueRef, inplace: bool = False) -> ValueRef:  # noqa: ARG001
+def _relu(builder: Builder, x: ValueRef, inplace: bool = False) -> ValueRef:
     return modules.activate(builder, x, "relu")
 
 
@@ -154,7 +154,7 @@ def _leaky_relu(
     builder: Builder,
     x: ValueRef,
     negative_slope: float = 0.01,
-    inplace: bool = False,  # noqa: ARG001
+    inplace: bool = False,
 ) -> ValueRef:
     return modules.leaky_relu(builder, x, negative_slope)
 
@@ -164,7 +164,7 @@ def _hardtanh(
     x: ValueRef,
     min_val: float = -1.0,
     max_val: float = 1.0,
-    inplace: bool = False,  # noqa: ARG001
+    inplace: bool = False,
 ) -> ValueRef:
     return modules.hardtanh(builder, x, min_val, max_val)
 
@@ -173,13 +173,62 @@ def _clamp(
     builder: Builder,
     x: ValueRef,
     min: Any = None,
-    max: Any = None,  # noqa: A002 - torch's names
+    max: Any = None,
 ) -> ValueRef:
     given = {"min": min, "max": max}
-    bounds = {name: float(bound) for name, bound in given.items() if bound is not None}
+    bounds: dict[str, Any] = {
+        name: float(bound) for name, bound in given.items() if bound is not None
+    }
     if set(bounds) == {"min", "max"}:
         return modules.hardtanh(builder, x, bounds["min"], bounds["max"])
     return builder.emit("clamp", [x], **bounds)
+
+
+def _convolve(axes: int) -> Translator:
+    def translate(
+        builder: Builder,
+        input: ValueRef,
+        weight: ValueRef,
+        bias: ValueRef | None = None,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        groups: int = 1,
+    ) -> ValueRef:
+        if isinstance(padding, str):
+            raise Untranslated("a padding by name")
+        conv = SimpleNamespace(
+            **_constants(builder, weight, bias),
+            stride=modules.ints(stride, axes),
+            padding_mode="zeros",
+            _reversed_padding_repeated_twice=[
+                pad for pad in reversed(modules.ints(padding, axes)) for _ in range(2)
+            ],
+            dilation=modules.ints(dilation, axes),
+            groups=groups,
+        )
+        return modules.convolve(builder, conv, input)
+
+    return translate
+
+
+def _linear(
+    builder: Builder, input: ValueRef, weight: ValueRef, bias: ValueRef | None = None
+) -> ValueRef:
+    return modules.linear(builder, SimpleNamespace(**_constants(builder, weight, bias)), input)
+
+
+def _constants(
+    builder: Builder, weight: ValueRef, bias: ValueRef | None
+) -> dict[str, Tensor | None]:
+    """Return weight and bias, which must be the same for every input."""
+    found = {
+        "weight": builder.constant(weight),
+        "bias": None if bias is None else builder.constant(bias),
+    }
+    if found["weight"] is None or (bias is not None and found["bias"] is None):
+        raise Untranslated("a weight that is computed")
+    return found
 
 
 def _gelu(builder: Builder, x: ValueRef, approximate: str = "none") -> ValueRef:
@@ -331,7 +380,7 @@ def _dropout(
     x: ValueRef,
     p: float = 0.5,
     training: bool = True,
-    inplace: bool = False,  # noqa: ARG001
+    inplace: bool = False,
 ) -> ValueRef:
     if training is not False:
         raise Untranslated("a dropout that is always on")
@@ -342,7 +391,7 @@ def _channel_shuffle(builder: Builder, x: ValueRef, groups: int) -> ValueRef:
     return builder.emit("channel_shuffle", [x], groups=groups)
 
 
-def _same(builder: Builder, x: ValueRef, **_: Any) -> ValueRef:  # noqa: ARG001
+def _same(builder: Builder, x: ValueRef, **_: Any) -> ValueRef:
     return x
 
 
@@ -370,6 +419,10 @@ FUNCTIONS: dict[Any, Translator] = {
     operator.mod: _arithmetic("mod"),
     torch.maximum: _arithmetic("maximum"),
     torch.minimum: _arithmetic("minimum"),
+    F.conv1d: _convolve(1),
+    F.conv2d: _convolve(2),
+    F.conv3d: _convolve(3),
+    F.linear: _linear,
     F.relu: _relu,
     torch.relu: _relu,
     F.prelu: _prelu,

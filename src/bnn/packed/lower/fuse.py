@@ -150,7 +150,9 @@ def _channels(graph: Graph, pack: Node) -> int | None:
 
 # The epilogue's places, in order; a step may go to one behind all that are taken.
 _PLACES = (
-    ("scale", "bias"),
+    ("scale",),
+    ("bias",),
+    ("post_scale",),
     ("first_activation", "first_slope"),
     ("affine_scale", "affine_shift"),
     ("before_activation",),
@@ -159,10 +161,15 @@ _PLACES = (
     ("second_shift_out",),
     ("after_activation",),
 )
-_AFFINE = {0: ("scale", "bias"), 2: ("affine_scale", "affine_shift")}
-_SHIFTS = {4: "second_shift_in", 6: "second_shift_out"}
-_ACTIVATIONS = {1: ("first_activation", "first_slope"), 5: ("second_activation", "second_slope")}
-_RESIDUALS = {3: "before_activation", 7: "after_activation"}
+# Which places a step fits into. Scale and shift together, a batch norm, are rounded once: they fit
+# only where the epilogue does that too.
+_ROOM: dict[str, tuple[int, ...]] = {
+    "affine": (4,),
+    "scale": (0, 2, 4),
+    "shift": (1, 4, 6, 8),
+    "activation": (3, 7),
+    "residual": (5, 9),
+}
 
 
 def _next_place(epilogue: Epilogue) -> int:
@@ -203,12 +210,12 @@ def _absorb(graph: Graph, node: Node, example: Mapping[int, Any]) -> bool:
 def _absorb_addition(graph: Graph, node: Node, addition: Node) -> bool:
     if addition.attrs["function"] != "add" or node.attrs.get("residual_at"):
         return False
-    place = next((p for p in _RESIDUALS if p >= _next_place(node.epilogue)), None)
-    if place is None:
+    at = _place(node.epilogue, "residual")
+    if at is None:
         return False
     own = addition.inputs.index(node.outputs[0])
     _move_behind(graph, node, addition)
-    node.epilogue = replace(node.epilogue, residual_at=_RESIDUALS[place])  # type: ignore[arg-type]
+    node.epilogue = replace(node.epilogue, residual_at=_PLACES[at][0])  # type: ignore[arg-type]
     node.inputs = [*node.inputs, addition.inputs[1 - own]]
     node.outputs = list(addition.outputs)
     graph.nodes.remove(addition)
@@ -221,55 +228,58 @@ def _move_behind(graph: Graph, node: Node, later: Node) -> None:
     graph.nodes.insert(graph.nodes.index(later), node)
 
 
+def _place(epilogue: Epilogue, step: str, least: int = 0) -> int | None:
+    """Return the first place that a step fits into, or None."""
+    least = max(least, _next_place(epilogue))
+    return next((place for place in _ROOM[step] if place >= least), None)
+
+
 def _append(first: Epilogue, then: Epilogue) -> Epilogue | None:
     """Return one epilogue for two in a row, or None where there is no room."""
-    place = _next_place(first)
     fields: dict[str, Any] = first.given()
-    for kind, step in _steps(then):
-        table: dict[int, Any] = {
-            "affine": _AFFINE,
-            "shift": {**_SHIFTS, **_AFFINE},
-            "activation": _ACTIVATIONS,
-            "residual": _RESIDUALS,
-        }[kind]
-        place = next((p for p in sorted(table) if p >= place), -1)
-        if place < 0:
+    least = 0
+    for kind, operands in _steps(then):
+        place = _place(first, kind, least)
+        if place is None:
             return None
+        names = _PLACES[place]
         if kind == "residual":
-            fields["residual_at"] = table[place]
-        elif isinstance(table[place], tuple):
-            names = table[place]
-            fields.update({n: v for n, v in zip(names, step, strict=True) if v is not None})
+            fields["residual_at"] = names[0]
+        elif kind == "shift":
+            fields[names[-1]] = operands[0]
         else:
-            fields[table[place]] = step[1]
-        place += 1
+            fields.update(zip(names, operands, strict=False))
+        least = place + 1
     return Epilogue(**fields)
 
 
-def _steps(e: Epilogue) -> list[tuple[str, tuple[Any, Any]]]:
-    """Return an epilogue's steps in order: a kind, and its two operands."""
-    found: list[tuple[str, tuple[Any, Any]]] = []
+def _steps(e: Epilogue) -> list[tuple[str, tuple[Any, ...]]]:
+    """Return an epilogue's steps in order: a kind, and its operands."""
+    found: list[tuple[str, tuple[Any, ...]]] = []
 
-    def affine(scale: Tensor | None, shift: Tensor | None) -> None:
-        if scale is not None or shift is not None:
-            found.append(("affine" if scale is not None else "shift", (scale, shift)))
+    def add(kind: str, *operands: Any) -> None:
+        if operands[0] is not None:
+            found.append((kind, operands))
 
     def activation(name: str | None, slope: Tensor | None) -> None:
-        if name is not None:
-            found.append(("activation", (name, slope)))
+        add("activation", *((name,) if slope is None else (name, slope)))
 
-    def residual(at: str) -> None:
-        if e.residual_at == at:
-            found.append(("residual", (None, None)))
-
-    affine(e.scale, e.bias)
+    add("scale", e.scale)
+    add("shift", e.bias)
+    add("scale", e.post_scale)
     activation(e.first_activation, e.first_slope)
-    affine(e.affine_scale, e.affine_shift)
-    residual("before_activation")
-    affine(None, e.second_shift_in)
+    if e.affine_scale is not None and e.affine_shift is not None:
+        add("affine", e.affine_scale, e.affine_shift)
+    else:
+        add("scale", e.affine_scale)
+        add("shift", e.affine_shift)
+    if e.residual_at == "before_activation":
+        add("residual", e.residual_at)
+    add("shift", e.second_shift_in)
     activation(e.second_activation, e.second_slope)
-    affine(None, e.second_shift_out)
-    residual("after_activation")
+    add("shift", e.second_shift_out)
+    if e.residual_at == "after_activation":
+        add("residual", e.residual_at)
     return found
 
 

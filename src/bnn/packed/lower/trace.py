@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, fx, nn
@@ -102,9 +102,13 @@ class _Translation(fx.Interpreter):
 
     def run_node(self, n: fx.Node) -> Any:
         """Run a step, then translate it."""
-        result = super().run_node(n)
+        try:
+            result = super().run_node(n)
+        except Exception as error:
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            raise PackedError(f"pack: the model does not run on the example: {reason}") from error
         if n.op == "output":
-            self._builder.graph.output = fx.node.map_arg(n.args[0], self._value)
+            self._builder.graph.output = fx.node.map_arg(n.args[0], cast(Any, self._value))
         else:
             self._references[n] = self._reference(n, result)
         return result

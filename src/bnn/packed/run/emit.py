@@ -8,7 +8,7 @@ the order of their axes ("plain"), which for up to two axes is the same.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -45,35 +45,32 @@ def _epilogue(planner: Planner, epilogue: Epilogue) -> tuple[int, ...]:
 def _images(shape: tuple[int, ...]) -> tuple[int, int, int, int]:
     """Return N, H, W, C of a logical ``(N, C)``, ``(N, C, L)`` or ``(N, C, H, W)``."""
     batch, channels, *pixels = shape
-    height, width = ([1, 1] + pixels)[-2:]
+    height, width = _two(pixels)
     return batch, height, width, channels
 
 
-def _conv_shape(node: Node, image: tuple[int, int, int, int], pads: list[int]) -> ConvShape:
+def _two(sizes: Sequence[int], absent: int = 1) -> tuple[int, int]:
+    """Return a number for each of two axes, of numbers for at most two."""
+    first, second = (absent, absent, *sizes)[-2:]
+    return first, second
+
+
+def _conv_shape(node: Node, image: tuple[int, int, int, int], pads: Sequence[int]) -> ConvShape:
     """Return the native description; of a linear layer's rows too."""
     a, weight = node.attrs, node.tensors["weight"]
-
-    def two(name: str) -> list[int]:
-        return ([1, 1] + list(a.get(name, [])))[-2:]
-
-    kernel = ([1, 1] + list(weight.shape[_KERNEL_AXES[node.op] : _END[node.op]]))[-2:]
-    if weight.dim() == 2:
-        kernel = [1, 1]
-    return ConvShape(
-        *image,
-        weight.shape[0],
-        *kernel,
-        *two("stride"),
-        *two("dilation"),
-        *([0, 0, 0, 0] + pads)[-4:],
-        a.get("groups", 1),
-        a.get("pad_value", 0),
+    kernel = weight.shape[2:] if node.op in ("conv", "linear") else weight.shape[1:-1]
+    return ConvShape._make(
+        (
+            *image,
+            weight.shape[0],
+            *_two(kernel),
+            *_two(a.get("stride", ())),
+            *_two(a.get("dilation", ())),
+            *(0, 0, 0, 0, *pads)[-4:],
+            a.get("groups", 1),
+            a.get("pad_value", 0),
+        )
     )
-
-
-# Where the kernel's axes are: (O, kh, kw, words) of bits, (O, I, kh, kw) of floats.
-_KERNEL_AXES = {"binary_conv": 1, "weight_only_conv": 1, "conv": 2, "linear": 2}
-_END = {"binary_conv": -1, "weight_only_conv": -1, "conv": None, "linear": None}
 
 
 def _rows(planner: Planner, node: Node) -> tuple[int, int, int, int]:
@@ -84,7 +81,7 @@ def _rows(planner: Planner, node: Node) -> tuple[int, int, int, int]:
         return math.prod(shape[:-1]), 1, 1, channels
     if node.op == "binary_conv":  # bits are (N, *pixels, words) already
         batch, *pixels, _ = shape
-        height, width = ([1, 1] + pixels)[-2:]
+        height, width = _two(pixels)
         return batch, height, width, node.attrs["in_channels"]
     return _images(shape)
 
@@ -108,7 +105,7 @@ def _finish(planner: Planner, node: Node, axis: int) -> tuple[int, int, int]:
 
 
 def _binary_conv(planner: Planner, node: Node) -> bool:
-    pads = list(node.attrs["padding"])
+    pads = node.attrs["padding"]
     shape = _conv_shape(node, _rows(planner, node), pads)
     weight = node.tensors["weight"]
     x = planner.read(node.inputs[0], "plain")
@@ -147,17 +144,15 @@ def _binary_max_pool(planner: Planner, node: Node) -> bool:
     a = node.attrs
     batch, height, width, _ = planner.shape(node.inputs[0])
     _, out_h, out_w, _ = planner.shape(node.outputs[0])
-    shape = PoolShape(
-        batch, height, width, a["in_channels"], *a["kernel_size"], *a["stride"], *a["padding"],
-        *a["dilation"], out_h, out_w,
-    )  # fmt: skip
+    window = (*a["kernel_size"], *a["stride"], *a["padding"], *a["dilation"])
+    shape = PoolShape._make((batch, height, width, a["in_channels"], *window, out_h, out_w))
     x = planner.read(node.inputs[0], "plain")
     planner.program.bmaxpool2d(tuple(shape), x, planner.write(node.outputs[0], "plain"))
     return True
 
 
 def _weight_only_conv(planner: Planner, node: Node) -> bool:
-    shape = _conv_shape(node, _rows(planner, node), list(node.attrs["padding"]))
+    shape = _conv_shape(node, _rows(planner, node), node.attrs["padding"])
     t = node.tensors
     axis = -1 if t["weight"].dim() == 2 else 1
     x = planner.read(node.inputs[0], _layout(planner, node.inputs[0], axis))
@@ -233,13 +228,13 @@ def _pool(planner: Planner, node: Node) -> PoolShape | None:
         return None
     _, out_h, out_w, _ = _images(planner.pool_output(node))
 
-    def two(name: str, one: int) -> list[int]:
-        return ([one, one] + list(a.get(name, [])))[-2:]
-
-    return PoolShape(
-        *_images(planner.shape(node.inputs[0])), *two("kernel_size", 1), *two("stride", 1),
-        *two("padding", 0), *two("dilation", 1), out_h, out_w,
-    )  # fmt: skip
+    window = (
+        *_two(a["kernel_size"]),
+        *_two(a["stride"]),
+        *_two(a["padding"], absent=0),
+        *_two(a.get("dilation", ())),
+    )
+    return PoolShape._make((*_images(planner.shape(node.inputs[0])), *window, out_h, out_w))
 
 
 def _max_pool(planner: Planner, node: Node) -> bool:
@@ -346,7 +341,7 @@ EMITTERS: dict[str, Emitter] = {
 def make_float_panel(shape: ConvShape, weight: Tensor, isa: int) -> Tensor:
     """Return a float weight in the order in which its kernel reads it."""
     native: Any = runtime.native()
-    ordered = weight.reshape(*weight.shape[:2], *([1, 1] + list(weight.shape[2:]))[-2:])
+    ordered = weight.reshape(*weight.shape[:2], *_two(weight.shape[2:]))
     ordered = ordered.movedim(1, -1).contiguous()
     panel = runtime.aligned(native.conv2d_panel_bytes(*shape, isa))
     native.make_conv2d_panel(*shape, ordered.data_ptr(), panel.data_ptr(), isa)

@@ -14,6 +14,7 @@ from bnn.errors import PackedError
 from bnn.packed import layout, ops
 from bnn.packed.epilogue import FIELDS, TENSORS, Epilogue
 from bnn.packed.graph.node import Graph, Node
+from bnn.packed.graph.ops import rules
 from bnn.registry import Registry
 
 Kind = Literal["float", "bits", "int"]
@@ -30,9 +31,11 @@ class Operation:
     Attributes:
         name: As in the graph.
         run: (node, inputs without the residual) -> the result. It computes in plain torch, on any
-            device, on meta tensors too: shapes follow from that.
+            device.
+        shape: (node, shapes of the inputs without the residual) -> the shape of the result before
+            the epilogue; None for an operation on ints. It refuses what does not fit.
         attrs: Name -> (what is allowed, in words; the test). All must be there.
-        tensors: Names of tensors -> number of axes (None: any); those of ``optional`` may be absent.
+        tensors: Names of tensors -> number of axes (None: any).
         words: Names of the tensors that hold bits.
         optional: Attributes and tensors that may be absent.
         inputs: Kinds of the inputs; ``many``: the last one any number of times from 1.
@@ -43,6 +46,7 @@ class Operation:
 
     name: str
     run: Callable[[Node, Sequence[Any]], Any]
+    shape: Callable[[Node, Sequence[Any]], rules.Shape] | None = None
     attrs: Mapping[str, tuple[str, Check]] = field(default_factory=dict)
     tensors: Mapping[str, int | None] = field(default_factory=dict)
     words: tuple[str, ...] = ()
@@ -56,10 +60,15 @@ class Operation:
 OPERATIONS: Registry[Operation] = Registry("operation")
 
 
-def register(name: str, run: Callable[[Node, Sequence[Any]], Any], **rest: Any) -> None:
+def register(
+    name: str,
+    run: Callable[[Node, Sequence[Any]], Any],
+    shape: Callable[[Node, Sequence[Any]], rules.Shape] | None,
+    **rest: Any,
+) -> None:
     """Add an operation to the list."""
     optional = frozenset(rest.pop("optional", ()))
-    OPERATIONS.register(name)(Operation(name, run, optional=optional, **rest))
+    OPERATIONS.register(name)(Operation(name, run, shape, optional=optional, **rest))
 
 
 # --- what attributes may be -------------------------------------------------------------------
@@ -98,10 +107,11 @@ def choice(*allowed: Any) -> tuple[str, Check]:
 
 
 def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
+    return type(value) in (int, float) and abs(value) <= LARGEST_FLOAT
 
 
-number: tuple[str, Check] = ("a finite number", _is_number)
+LARGEST_FLOAT = torch.finfo(torch.float32).max
+number: tuple[str, Check] = ("a number that float32 holds", _is_number)
 flag: tuple[str, Check] = ("true or false", lambda value: type(value) is bool)
 
 _FINISH_ATTRS = {
@@ -113,6 +123,7 @@ _FINISH_ATTRS = {
     "output": choice("float", "bits", "float_and_bits"),
 }
 AXIS = choice(1, -1)
+MOST_PAD = 2**16
 
 
 def check_node(node: Node) -> None:
@@ -264,13 +275,13 @@ def check_graph(
             continue
         check_node(node)
         _check_inputs(node, kinds, channels)
-        outputs = _infer(node, [known[value] for value in node.inputs])
+        outputs, count = _infer(node, [known[value] for value in node.inputs])
         for value, kind, found in zip(node.outputs, output_kinds(node), outputs, strict=True):
             if value in known:
                 raise PackedError(f"node {node.name!r} writes value {value} a second time.")
             known[value], kinds[value] = found, kind
             if kind == "bits":
-                channels[value] = _bit_channels(node, known, channels)
+                channels[value] = count
     for value in graph.output_values():
         if kinds.get(value) != "float":
             raise PackedError(f"the network returns value {value}, which is no tensor of floats.")
@@ -285,7 +296,8 @@ def _check_inputs(node: Node, kinds: Mapping[int, Kind], channels: Mapping[int, 
             )
         if kinds[value] != kind:
             raise PackedError(
-                f"node {node.name!r} ({node.op}) reads value {value} as {kind}; it is {kinds[value]}."
+                f"node {node.name!r} ({node.op}) reads value {value} as {kind}; it is "
+                f"{kinds[value]}."
             )
     if OPERATIONS[node.op].inputs == ("bits",):
         given = channels[node.inputs[0]]
@@ -296,50 +308,59 @@ def _check_inputs(node: Node, kinds: Mapping[int, Kind], channels: Mapping[int, 
             )
 
 
-def _bit_channels(node: Node, known: Mapping[int, Any], channels: Mapping[int, int]) -> int:
-    if node.op == "binary_conv":
-        return int(node.tensors["weight"].shape[0])
-    if node.op == "binary_max_pool2d":
-        return channels[node.inputs[0]]
-    if node.op == "pack":
-        return int(known[node.inputs[0]].shape[node.attrs["axis"]])
-    if node.output == "float_and_bits":
-        return int(known[node.outputs[0]].shape[node.attrs.get("axis", 1)])
-    return channels_of(node, known)
-
-
-def channels_of(node: Node, known: Mapping[int, Any]) -> int:
-    """Return the channels of a node's floats, which it does not give out."""
-    if "weight" in node.tensors:
-        return int(node.tensors["weight"].shape[0])
-    axis = node.attrs.get("axis", 1)
-    own = node.inputs[:-1] if node.attrs.get("residual_at") else node.inputs
-    return sum(int(known[value].shape[axis]) for value in own)
-
-
-def _infer(node: Node, inputs: Sequence[Any]) -> list[Any]:
-    on_meta = Node(
-        node.op,
-        node.inputs,
-        node.outputs,
-        node.attrs,
-        {name: tensor.to("meta") for name, tensor in node.tensors.items()},
-        node.name,
-    )
+def _infer(node: Node, inputs: Sequence[Any]) -> tuple[list[Any], int]:
+    """Return a node's outputs, as meta tensors or ints, and the channels of its bits."""
+    op = OPERATIONS[node.op]
+    given = [tuple(x.shape) if isinstance(x, Tensor) else x for x in inputs]
     try:
-        outputs = compute(on_meta, inputs)
-    except PackedError:
-        raise
-    except Exception as error:  # whatever torch raises at sizes that do not fit
-        shapes = ", ".join(str(tuple(x.shape)) if isinstance(x, Tensor) else str(x) for x in inputs)
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        if op.shape is None:
+            return [_small(op.run(node, inputs))], 0
+        residual = given.pop() if node.attrs.get("residual_at") else None
+        shape = op.shape(node, given)
+        if not op.finishes:
+            return [_meta(shape, op.output)], _channels(node, given)
+        axis = _check_epilogue(node, shape, residual)
+        outputs = [_meta(shape, "float")] if node.output != "bits" else []
+        if node.output != "float":
+            outputs.append(_meta(rules.bits_of(shape, axis), "bits"))
+        return outputs, shape[axis]
+    except (PackedError, ArithmeticError) as error:
+        shapes = ", ".join(map(str, given))
         raise PackedError(
-            f"node {node.name!r} ({node.op}) does not fit an input of {shapes}: {reason}"
+            f"node {node.name!r} ({node.op}) does not fit an input of {shapes}: {error}"
         ) from error
-    for found in outputs:
-        if isinstance(found, Tensor) and found.numel() > MOST_ELEMENTS:
-            raise PackedError(f"node {node.name!r} ({node.op}) gives {found.numel():,} numbers.")
-    return outputs
+
+
+def _small(value: int) -> int:
+    if abs(value) >= 2**63:
+        raise PackedError("the number that it gives is too large.")
+    return value
+
+
+def _meta(shape: Sequence[int], kind: Kind) -> Tensor:
+    if math.prod(shape) > MOST_ELEMENTS:
+        raise PackedError(f"it would give {math.prod(shape):,} numbers.")
+    dtype = torch.int64 if kind == "bits" else torch.float32
+    return torch.empty(tuple(shape), dtype=dtype, device="meta")
+
+
+def _channels(node: Node, given: Sequence[Any]) -> int:
+    """Return the channels of the bits of an operation that gives nothing else, or 0."""
+    if node.op == "pack":
+        return int(given[0][node.attrs["axis"]])
+    return int(node.attrs.get("in_channels", 0))
+
+
+def _check_epilogue(node: Node, shape: Sequence[int], residual: Sequence[int] | None) -> int:
+    """Return the axis of the channels of a node's floats, of this shape."""
+    axis = int(node.attrs.get("axis", 1))
+    if residual is not None and residual != shape:
+        raise PackedError(f"it adds {residual} to {shape}; they must be equal.")
+    for name in TENSORS:
+        vector = node.tensors.get(name)
+        if vector is not None and vector.shape[0] != shape[axis]:
+            raise PackedError(f"{name} has {vector.shape[0]} numbers for {shape[axis]} channels.")
+    return axis
 
 
 assert set(_FINISH_ATTRS) >= set(FIELDS) - set(TENSORS)  # noqa: S101 - of the file itself

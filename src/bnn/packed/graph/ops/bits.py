@@ -10,7 +10,17 @@ from torch import Tensor
 from bnn.packed import ops
 from bnn.packed.epilogue import FIELDS
 from bnn.packed.graph.node import Node
-from bnn.packed.graph.ops.base import AXIS, choice, flag, integer, integers, register, to_bits
+from bnn.packed.graph.ops import rules
+from bnn.packed.graph.ops.base import (
+    AXIS,
+    MOST_PAD,
+    choice,
+    flag,
+    integer,
+    integers,
+    register,
+    to_bits,
+)
 
 
 def _pack(node: Node, inputs: Sequence[Any]) -> Tensor:
@@ -22,6 +32,7 @@ def _pack(node: Node, inputs: Sequence[Any]) -> Tensor:
 register(
     "pack",
     _pack,
+    rules.pack,
     attrs={"axis": AXIS},
     tensors={"scale": 1, "shift": 1},
     optional=("scale", "shift"),
@@ -62,10 +73,11 @@ def _binary_conv(node: Node, inputs: Sequence[Any]) -> list[Tensor]:
 register(
     "binary_conv",
     _binary_conv,
+    rules.binary_conv,
     attrs={
         "in_channels": integer(1),
         "stride": integers(1),
-        "padding": integers(0),
+        "padding": integers(0, MOST_PAD),
         "dilation": integers(1),
         "groups": integer(1),
         "pad_value": choice(-1, 0, 1),
@@ -97,11 +109,12 @@ def _max_pool(node: Node, inputs: Sequence[Any]) -> Tensor:
 register(
     "binary_max_pool2d",
     _max_pool,
+    rules.binary_max_pool,
     attrs={
         "in_channels": integer(1),
         "kernel_size": integers(1, count=2),
         "stride": integers(1, count=2),
-        "padding": integers(0, count=2),
+        "padding": integers(0, MOST_PAD, count=2),
         "dilation": integers(1, count=2),
         "ceil_mode": flag,
     },
@@ -131,10 +144,11 @@ def _weight_only_conv(node: Node, inputs: Sequence[Any]) -> Tensor:
 register(
     "weight_only_conv",
     _weight_only_conv,
+    rules.weight_only_conv,
     attrs={
         "in_channels": integer(1),
         "stride": integers(1),
-        "padding": integers(0),
+        "padding": integers(0, MOST_PAD),
         "dilation": integers(1),
         "groups": integer(1),
     },

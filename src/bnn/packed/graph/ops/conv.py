@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bnn.packed.graph.node import Node
-from bnn.packed.graph.ops.base import AXIS, integer, integers, register
+from bnn.packed.graph.ops import rules
+from bnn.packed.graph.ops.base import AXIS, MOST_PAD, integer, integers, register
 
 _CONV: dict[int, Callable[..., Tensor]] = {3: F.conv1d, 4: F.conv2d, 5: F.conv3d}
 _TRANSPOSED: dict[int, Callable[..., Tensor]] = {
@@ -35,9 +36,10 @@ def _conv(node: Node, inputs: Sequence[Any]) -> Tensor:
 register(
     "conv",
     _conv,
+    rules.conv,
     attrs={
         "stride": integers(1),
-        "padding": integers(0),
+        "padding": integers(0, MOST_PAD),
         "dilation": integers(1),
         "groups": integer(1),
     },
@@ -63,9 +65,10 @@ def _conv_transpose(node: Node, inputs: Sequence[Any]) -> Tensor:
 register(
     "conv_transpose",
     _conv_transpose,
+    rules.conv_transpose,
     attrs={
         "stride": integers(1),
-        "padding": integers(0),
+        "padding": integers(0, MOST_PAD),
         "output_padding": integers(0),
         "dilation": integers(1),
         "groups": integer(1),
@@ -82,6 +85,7 @@ def _linear(node: Node, inputs: Sequence[Any]) -> Tensor:
 register(
     "linear",
     _linear,
+    rules.linear,
     attrs={"axis": AXIS},
     tensors={"weight": 2},
     optional=("axis",),

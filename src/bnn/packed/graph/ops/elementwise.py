@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,10 +11,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bnn.packed.graph.node import Node
+from bnn.packed.graph.ops import rules
 from bnn.packed.graph.ops.base import AXIS, choice, integer, integers, number, register
 
-# "map" is the identity: what it does is its epilogue.
-register("map", lambda node, inputs: inputs[0], attrs={"axis": AXIS}, finishes=True)  # noqa: ARG005
+
+def _map(node: Node, inputs: Sequence[Any]) -> Tensor:  # noqa: ARG001
+    """Return the input: what "map" does is its epilogue."""
+    x: Tensor = inputs[0]
+    return x
+
+
+register("map", _map, rules.along_axis, attrs={"axis": AXIS}, finishes=True)
 
 UNARY: dict[str, Callable[[Tensor], Tensor]] = {
     "abs": torch.abs,
@@ -44,6 +52,15 @@ BINARY: dict[str, Callable[[Any, Any], Tensor]] = {
     "maximum": torch.maximum,
     "minimum": torch.minimum,
 }
+SCALAR: dict[str, Callable[[Tensor, Any], Tensor]] = {
+    "add": operator.add,
+    "sub": operator.sub,
+    "mul": operator.mul,
+    "div": operator.truediv,
+    "rsub": lambda x, value: torch.rsub(x, value),
+    "rdiv": lambda x, value: torch.full((), value).to(x) / x,
+    "pow": operator.pow,
+}
 
 
 def _unary(node: Node, inputs: Sequence[Any]) -> Tensor:
@@ -55,18 +72,7 @@ def _binary(node: Node, inputs: Sequence[Any]) -> Tensor:
 
 
 def _scalar(node: Node, inputs: Sequence[Any]) -> Tensor:
-    value = node.attrs["value"]
-    x: Tensor = inputs[0]
-    function = node.attrs["function"]
-    if function == "rsub":
-        return value - x
-    if function == "rdiv":
-        return value / x
-    if function == "pow":
-        return x**value
-    return {"add": torch.add, "sub": torch.sub, "mul": torch.mul, "div": torch.div}[function](
-        x, value
-    )
+    return SCALAR[node.attrs["function"]](inputs[0], node.attrs["value"])
 
 
 def _constant(node: Node, inputs: Sequence[Any]) -> Tensor:  # noqa: ARG001
@@ -100,22 +106,37 @@ def _group_norm(node: Node, inputs: Sequence[Any]) -> Tensor:
     return F.group_norm(inputs[0], a["groups"], t.get("weight"), t.get("bias"), a["eps"])
 
 
-register("unary", _unary, attrs={"function": choice(*UNARY)})
-register("binary", _binary, attrs={"function": choice(*BINARY)}, inputs=("float", "float"))
+register("unary", _unary, rules.same, attrs={"function": choice(*UNARY)})
+register(
+    "binary",
+    _binary,
+    rules.broadcast,
+    attrs={"function": choice(*BINARY)},
+    inputs=("float", "float"),
+)
 register(
     "scalar",
     _scalar,
-    attrs={"function": choice("add", "sub", "mul", "div", "rsub", "rdiv", "pow"), "value": number},
+    rules.same,
+    attrs={"function": choice(*SCALAR), "value": number},
 )
-register("constant", _constant, tensors={"value": None}, inputs=())
-register("clamp", _clamp, attrs={"min": number, "max": number}, optional=("min", "max"))
+register("constant", _constant, rules.constant, tensors={"value": None}, inputs=())
 register(
-    "parametric", _parametric, attrs={"function": choice("elu", "leaky_relu"), "value": number}
+    "clamp", _clamp, rules.clamp, attrs={"min": number, "max": number}, optional=("min", "max")
 )
-register("softmax", _softmax, attrs={"dim": integer(-8, 8), "log": choice(True, False)})
+register(
+    "parametric",
+    _parametric,
+    rules.same,
+    attrs={"function": choice("elu", "leaky_relu"), "value": number},
+)
+register(
+    "softmax", _softmax, rules.softmax, attrs={"dim": integer(-8, 8), "log": choice(True, False)}
+)
 register(
     "layer_norm",
     _layer_norm,
+    rules.layer_norm,
     attrs={"shape": integers(1), "eps": number},
     tensors={"weight": None, "bias": None},
     optional=("weight", "bias"),
@@ -123,6 +144,7 @@ register(
 register(
     "group_norm",
     _group_norm,
+    rules.group_norm,
     attrs={"groups": integer(1), "eps": number},
     tensors={"weight": 1, "bias": 1},
     optional=("weight", "bias"),

@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bnn.packed.graph.node import Node
-from bnn.packed.graph.ops.base import flag, integers, register
+from bnn.packed.graph.ops import rules
+from bnn.packed.graph.ops.base import MOST_PAD, flag, integers, register
 
 # The axes of the image -> function.
 _MAX: dict[int, Callable[..., Tensor]] = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
@@ -24,7 +25,7 @@ _ADAPTIVE_MAX: dict[int, Callable[..., Tensor]] = {
     2: F.adaptive_max_pool2d,
     3: F.adaptive_max_pool3d,
 }
-_WINDOW = {"kernel_size": integers(1), "stride": integers(1), "padding": integers(0)}
+_WINDOW = {"kernel_size": integers(1), "stride": integers(1), "padding": integers(0, MOST_PAD)}
 
 
 def _max_pool(node: Node, inputs: Sequence[Any]) -> Tensor:
@@ -49,12 +50,14 @@ def _avg_pool(node: Node, inputs: Sequence[Any]) -> Tensor:
 register(
     "max_pool",
     _max_pool,
+    rules.pool,
     attrs={**_WINDOW, "dilation": integers(1), "ceil_mode": flag},
     finishes=True,
 )
 register(
     "avg_pool",
     _avg_pool,
+    rules.pool,
     attrs={**_WINDOW, "ceil_mode": flag, "count_include_pad": flag},
     finishes=True,
 )
@@ -72,4 +75,10 @@ for _name, _functions in (
     ("adaptive_avg_pool", _ADAPTIVE_AVG),
     ("adaptive_max_pool", _ADAPTIVE_MAX),
 ):
-    register(_name, _adaptive(_functions), attrs={"output_size": integers(1, 2**16)}, finishes=True)
+    register(
+        _name,
+        _adaptive(_functions),
+        rules.adaptive_pool,
+        attrs={"output_size": integers(1, 2**16)},
+        finishes=True,
+    )

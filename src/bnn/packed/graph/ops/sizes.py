@@ -30,12 +30,13 @@ def _number(node: Node, inputs: Sequence[Any]) -> int:  # noqa: ARG001
     return int(node.attrs["value"])
 
 
-register("size", _size, attrs={"dim": integer(-8, 8)}, output="int")
+register("size", _size, None, attrs={"dim": integer(-8, 8)}, output="int")
 register(
     "arithmetic",
     _arithmetic,
+    None,
     attrs={"function": choice(*ARITHMETIC)},
     inputs=("int", "int"),
     output="int",
 )
-register("number", _number, attrs={"value": integer(-(2**31))}, inputs=(), output="int")
+register("number", _number, None, attrs={"value": integer(-(2**31))}, inputs=(), output="int")

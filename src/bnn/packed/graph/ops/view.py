@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bnn.packed.graph.node import Node
+from bnn.packed.graph.ops import rules
 from bnn.packed.graph.ops.base import choice, flag, integer, integers, number, register
 
 _DIM = integer(-8, 8)
@@ -49,8 +50,10 @@ def _unsqueeze(node: Node, inputs: Sequence[Any]) -> Tensor:
 def _slice(node: Node, inputs: Sequence[Any]) -> Tensor:
     a = node.attrs
     x: Tensor = inputs[0]
-    before = [slice(None)] * (a["dim"] % x.dim())
-    return x[(*before, slice(a.get("start"), a.get("stop"), a["step"]))]
+    index = [slice(None)] * (a["dim"] % x.dim())
+    index.append(slice(a.get("start"), a.get("stop"), a["step"]))
+    part: Tensor = x[tuple(index)]
+    return part
 
 
 def _pad(node: Node, inputs: Sequence[Any]) -> Tensor:
@@ -62,8 +65,9 @@ def _pad(node: Node, inputs: Sequence[Any]) -> Tensor:
 
 def _mean(node: Node, inputs: Sequence[Any]) -> Tensor:
     a = node.attrs
-    function = {"mean": torch.mean, "sum": torch.sum, "amax": torch.amax}[a["function"]]
-    return function(inputs[0], a["dims"], a["keepdim"])
+    x: Tensor = inputs[0]
+    reduced: Tensor = getattr(x, a["function"])(a["dims"], keepdim=a["keepdim"])
+    return reduced
 
 
 def _channel_shuffle(node: Node, inputs: Sequence[Any]) -> Tensor:
@@ -93,7 +97,11 @@ def _bounds(value: Any) -> bool:
 
 
 def _factors(value: Any) -> bool:
-    return isinstance(value, list) and len(value) <= 3 and all(0 < float(v) <= 64 for v in value)
+    return (
+        isinstance(value, list)
+        and 1 <= len(value) <= 3
+        and all(type(v) in (int, float) and 0 < v <= 64 for v in value)
+    )
 
 
 def _shape(value: Any) -> bool:
@@ -105,28 +113,31 @@ def _shape(value: Any) -> bool:
 
 
 _BOUND = ("an int", _bounds)
-register("concat", _concat, attrs={"axis": _DIM}, many=True, finishes=True)
-register("flatten", _flatten, attrs={"start": _DIM, "end": _DIM})
+register("concat", _concat, rules.concat, attrs={"axis": _DIM}, many=True, finishes=True)
+register("flatten", _flatten, rules.flatten, attrs={"start": _DIM, "end": _DIM})
 register(
     "reshape",
     _reshape,
+    rules.reshape,
     attrs={"shape": ("a list of ints, null where an input says it", _shape)},
     inputs=("float", "int"),
     many=True,
 )
-register("view", _reshape, attrs={"shape": ("a list of ints", _shape)})
-register("permute", _permute, attrs={"dims": integers(-8, 8)})
-register("squeeze", _squeeze, attrs={"dim": _DIM})
-register("unsqueeze", _unsqueeze, attrs={"dim": _DIM})
+register("view", _reshape, rules.reshape, attrs={"shape": ("a list of ints", _shape)})
+register("permute", _permute, rules.permute, attrs={"dims": integers(-8, 8)})
+register("squeeze", _squeeze, rules.squeeze, attrs={"dim": _DIM})
+register("unsqueeze", _unsqueeze, rules.unsqueeze, attrs={"dim": _DIM})
 register(
     "slice",
     _slice,
+    rules.slicing,
     attrs={"dim": integer(0, 8), "start": _BOUND, "stop": _BOUND, "step": integer(1)},
     optional=("start", "stop"),
 )
 register(
     "pad",
     _pad,
+    rules.pad,
     attrs={
         "pads": integers(-(2**20), 2**20),
         "mode": choice("constant", "reflect", "replicate", "circular"),
@@ -136,18 +147,25 @@ register(
 register(
     "reduce",
     _mean,
+    rules.reduce,
     attrs={
         "function": choice("mean", "sum", "amax"),
         "dims": integers(-8, 8),
         "keepdim": flag,
     },
 )
-register("channel_shuffle", _channel_shuffle, attrs={"groups": integer(1)})
-register("pixel_shuffle", _pixel_shuffle, attrs={"factor": integer(1)})
-register("repeat_interleave", _repeat_interleave, attrs={"repeats": integer(1), "dim": _DIM})
+register("channel_shuffle", _channel_shuffle, rules.channel_shuffle, attrs={"groups": integer(1)})
+register("pixel_shuffle", _pixel_shuffle, rules.pixel_shuffle, attrs={"factor": integer(1)})
+register(
+    "repeat_interleave",
+    _repeat_interleave,
+    rules.repeat_interleave,
+    attrs={"repeats": integer(1), "dim": _DIM},
+)
 register(
     "interpolate",
     _interpolate,
+    rules.interpolate,
     attrs={
         "factors": ("a list of factors up to 64", _factors),
         "mode": choice("nearest", "nearest-exact", "linear", "bilinear", "bicubic", "trilinear"),
