@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bnn.ops.sign import sign
 from bnn.packed.graph.node import Node
 from bnn.packed.graph.ops import rules
 from bnn.packed.graph.ops.base import AXIS, choice, integer, integers, number, register
@@ -43,7 +44,7 @@ UNARY: dict[str, Callable[[Tensor], Tensor]] = {
     "relu6": F.relu6,
     "rsqrt": torch.rsqrt,
     "sigmoid": torch.sigmoid,
-    "sign": lambda x: torch.where(x < 0, -1.0, 1.0),
+    "sign": sign,
     "silu": F.silu,
     "softsign": F.softsign,
     "sqrt": torch.sqrt,
