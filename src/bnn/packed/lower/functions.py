@@ -184,6 +184,53 @@ def _clamp(
     return builder.emit("clamp", [x], **bounds)
 
 
+def _convolve(axes: int) -> Translator:
+    def translate(
+        builder: Builder,
+        input: ValueRef,
+        weight: ValueRef,
+        bias: ValueRef | None = None,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        groups: int = 1,
+    ) -> ValueRef:
+        if isinstance(padding, str):
+            raise Untranslated("a padding by name")
+        conv = SimpleNamespace(
+            **_constants(builder, weight, bias),
+            stride=modules.ints(stride, axes),
+            padding_mode="zeros",
+            _reversed_padding_repeated_twice=[
+                pad for pad in reversed(modules.ints(padding, axes)) for _ in range(2)
+            ],
+            dilation=modules.ints(dilation, axes),
+            groups=groups,
+        )
+        return modules.convolve(builder, conv, input)
+
+    return translate
+
+
+def _linear(
+    builder: Builder, input: ValueRef, weight: ValueRef, bias: ValueRef | None = None
+) -> ValueRef:
+    return modules.linear(builder, SimpleNamespace(**_constants(builder, weight, bias)), input)
+
+
+def _constants(
+    builder: Builder, weight: ValueRef, bias: ValueRef | None
+) -> dict[str, Tensor | None]:
+    """Return weight and bias, which must be the same for every input."""
+    found = {
+        "weight": builder.constant(weight),
+        "bias": None if bias is None else builder.constant(bias),
+    }
+    if found["weight"] is None or (bias is not None and found["bias"] is None):
+        raise Untranslated("a weight that is computed")
+    return found
+
+
 def _gelu(builder: Builder, x: ValueRef, approximate: str = "none") -> ValueRef:
     return builder.emit("unary", [x], function="gelu_tanh" if approximate == "tanh" else "gelu")
 
@@ -372,6 +419,10 @@ FUNCTIONS: dict[Any, Translator] = {
     operator.mod: _arithmetic("mod"),
     torch.maximum: _arithmetic("maximum"),
     torch.minimum: _arithmetic("minimum"),
+    F.conv1d: _convolve(1),
+    F.conv2d: _convolve(2),
+    F.conv3d: _convolve(3),
+    F.linear: _linear,
     F.relu: _relu,
     torch.relu: _relu,
     F.prelu: _prelu,

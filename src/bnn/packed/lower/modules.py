@@ -46,7 +46,8 @@ def pad_as_layer(builder: Builder, conv: Any, x: ValueRef) -> tuple[ValueRef, li
     return x, [0] * len(last_first)
 
 
-def _conv(builder: Builder, conv: Any, x: ValueRef) -> ValueRef:
+def convolve(builder: Builder, conv: Any, x: ValueRef) -> ValueRef:
+    """Emit a convolution with the arguments of ``conv``."""
     if builder.rank(x) != conv.weight.dim():
         raise Untranslated("a convolution without a batch axis")
     x, pads = pad_as_layer(builder, conv, x)
@@ -80,7 +81,8 @@ def _conv_transpose(builder: Builder, conv: Any, x: ValueRef) -> ValueRef:
     )
 
 
-def _linear(builder: Builder, linear: nn.Linear, x: ValueRef) -> ValueRef:
+def linear(builder: Builder, linear: Any, x: ValueRef) -> ValueRef:
+    """Emit a linear layer with the weight and bias of ``linear``."""
     axis = 1 if builder.rank(x) == 2 else -1
     return builder.emit("linear", [x], {"weight": linear.weight, "bias": linear.bias}, axis=axis)
 
@@ -229,13 +231,13 @@ def _upsample(builder: Builder, up: nn.Upsample, x: ValueRef) -> ValueRef:
 
 
 MODULES: dict[type[nn.Module], Translator] = {
-    nn.Conv1d: _conv,
-    nn.Conv2d: _conv,
-    nn.Conv3d: _conv,
+    nn.Conv1d: convolve,
+    nn.Conv2d: convolve,
+    nn.Conv3d: convolve,
     nn.ConvTranspose1d: _conv_transpose,
     nn.ConvTranspose2d: _conv_transpose,
     nn.ConvTranspose3d: _conv_transpose,
-    nn.Linear: _linear,
+    nn.Linear: linear,
     nn.BatchNorm1d: _batch_norm,
     nn.BatchNorm2d: _batch_norm,
     nn.BatchNorm3d: _batch_norm,

@@ -102,7 +102,11 @@ class _Translation(fx.Interpreter):
 
     def run_node(self, n: fx.Node) -> Any:
         """Run a step, then translate it."""
-        result = super().run_node(n)
+        try:
+            result = super().run_node(n)
+        except Exception as error:
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            raise PackedError(f"pack: the model does not run on the example: {reason}") from error
         if n.op == "output":
             self._builder.graph.output = fx.node.map_arg(n.args[0], cast(Any, self._value))
         else:
