@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from bnn.errors import BnnError
     from bnn.executor import BinaryChef
     from bnn.inspect import count_ops, summary
-    from bnn.packed.file import file_info, load, save
     from bnn.packed.agreement import Agreement
+    from bnn.packed.file import file_info, load, save
     from bnn.packed.network import PackedNetwork
     from bnn.packed.pack import pack
     from bnn.packed.report import PackReport

@@ -59,6 +59,7 @@ NAMED = {
     "groups 4": Layer(1, (14, 14), 256, 256, (3, 3), padding=(1, 1, 1, 1), groups=4),
     "groups of 3": Layer(2, (5, 5), 33, 11, (3, 3), padding=(1, 1, 1, 1), groups=11),
     "depthwise": Layer(1, (14, 14), 129, 129, (3, 3), padding=(1, 1, 1, 1), groups=129),
+    "depthwise of 5 words": Layer(2, (4, 5), 300, 300, (3, 3), padding=(1, 1, 1, 1), groups=300),
     "depthwise stride 2": Layer(2, (9, 9), 64, 64, (5, 5), (2, 2), (2, 2, 2, 2), groups=64),
     "one pixel": Layer(1, (1, 1), 1, 1, (1, 1)),
     "one pixel in padding": Layer(1, (1, 1), 65, 3, (3, 3), padding=(1, 1, 1, 1)),

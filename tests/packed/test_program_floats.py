@@ -118,7 +118,7 @@ def fit(axis):
     return before, max(after, extent - axis["size"] - before)
 
 
-@settings(max_examples=120)
+@settings(max_examples=60)
 @given(
     batch=st.integers(0, 3),
     h=AXIS,
@@ -185,7 +185,7 @@ def test_map_in_place(isa, values, same):
     same(x, want)
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(
     batch=st.integers(0, 2),
     h=AXIS,

@@ -11,6 +11,9 @@ namespace {
 
 inline Floats multiply_add(Floats a, Floats b, Floats sum) { return _mm256_fmadd_ps(a, b, sum); }
 
+// Of a NaN and a number, the instruction gives its second operand.
+inline Floats relu(Floats v) { return _mm256_max_ps(Floats{}, v); }
+
 constexpr std::size_t most_pixels(std::size_t vectors) { return 12 / vectors; }
 
 }  // namespace

@@ -12,6 +12,10 @@ namespace {
 
 inline Floats multiply_add(Floats a, Floats b, Floats sum) { return _mm512_fmadd_ps(a, b, sum); }
 
+// Of a NaN and a number, the instruction gives its second operand. With a mask of all lanes: GCC 12
+// warns of the form without one.
+inline Floats relu(Floats v) { return _mm512_maskz_max_ps(0xffff, Floats{}, v); }
+
 constexpr std::size_t most_pixels(std::size_t vectors) { return vectors == 1 ? 12 : 24 / vectors; }
 
 }  // namespace

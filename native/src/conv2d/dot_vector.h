@@ -26,6 +26,9 @@ inline void store(float* to, Floats v) { __builtin_memcpy(to, &v, sizeof(v)); }
 // Defined by each file: a * b + sum, fused where the ISA has it.
 inline Floats multiply_add(Floats a, Floats b, Floats sum);
 
+// Defined by each file: 0 where v < 0, else v.
+inline Floats relu(Floats v);
+
 // Defined by each file: the most pixels that V vectors of sums leave registers for.
 constexpr std::size_t most_pixels(std::size_t vectors);
 
@@ -52,7 +55,8 @@ void tile_of(const FloatTile& t) {
   }
   const std::size_t step = t.step, panel_step = t.row_step * kWidth;
   const float* bases[kBases];
-  for (int b = 0; b < kBases; ++b) bases[b] = t.x + 3 * b * step;
+  bases[0] = t.x;  // sums, not products: a loop of products is made one of slow vectors
+  for (int b = 1; b < kBases; ++b) bases[b] = bases[b - 1] + (step + 2 * step);
   const FloatRun* const end = t.runs + t.run_count;
   for (const FloatRun* run = t.runs; run != end; ++run) {
     const float* x[kBases];
@@ -76,7 +80,7 @@ void tile_of(const FloatTile& t) {
   }
   if (t.relu) {
     for (int m = 0; m < M; ++m) {
-      for (int v = 0; v < V; ++v) sums[m][v] = sums[m][v] < Floats{} ? Floats{} : sums[m][v];
+      for (int v = 0; v < V; ++v) sums[m][v] = relu(sums[m][v]);
     }
   }
   for (int m = 0; m < M; ++m) {

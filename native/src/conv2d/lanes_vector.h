@@ -5,6 +5,8 @@
 // one by one: behind the last pixel memory may end.
 #pragma once
 
+#include <limits>
+
 #include "conv2d/tile.h"
 
 namespace bnn {
@@ -42,7 +44,7 @@ inline Floats multiply_add(Floats a, Floats b, Floats sum);
 inline Floats larger(Floats x, Floats most);
 
 struct Depthwise {
-  static constexpr bool kFirst = false;  // whether the first tap is the start, in place of 0
+  static constexpr float kStart = 0;
   static constexpr bool kWeighted = true;
   static Floats add(Floats sum, Floats x, const float* weight) {
     return multiply_add(x, load(weight), sum);
@@ -51,14 +53,14 @@ struct Depthwise {
 };
 
 struct Maximum {
-  static constexpr bool kFirst = true;
+  static constexpr float kStart = -std::numeric_limits<float>::infinity();
   static constexpr bool kWeighted = false;
   static Floats add(Floats most, Floats x, const float*) { return larger(x, most); }
   static Floats end(Floats most, float) { return most; }
 };
 
 struct Mean {
-  static constexpr bool kFirst = false;
+  static constexpr float kStart = 0;
   static constexpr bool kWeighted = false;
   static Floats add(Floats sum, Floats x, const float*) { return sum + x; }
   static Floats end(Floats sum, float divisor) { return sum / divisor; }
@@ -69,7 +71,7 @@ template <typename Window, int M, int V, typename Read>
 inline void block(const FloatTile& t, std::size_t c, const Read& read) {
   Floats sums[M][V];
   for (int m = 0; m < M; ++m) {
-    for (int v = 0; v < V; ++v) sums[m][v] = Floats{};
+    for (int v = 0; v < V; ++v) sums[m][v] = Window::kStart - Floats{};
   }
   const std::size_t width = lane_width(t.n);
   for (std::size_t i = 0; i < t.run_count; ++i) {
@@ -77,12 +79,7 @@ inline void block(const FloatTile& t, std::size_t c, const Read& read) {
     const float* weight = Window::kWeighted ? t.panel + t.runs[i].row * width + c : x;
     for (int m = 0; m < M; ++m, x += t.step) {
       for (int v = 0; v < V; ++v) {
-        const Floats value = read(x + v * kLanes);
-        if (Window::kFirst && i == 0) {
-          sums[m][v] = value;
-        } else {
-          sums[m][v] = Window::add(sums[m][v], value, weight + v * kLanes);
-        }
+        sums[m][v] = Window::add(sums[m][v], read(x + v * kLanes), weight + v * kLanes);
       }
     }
   }

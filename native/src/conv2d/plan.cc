@@ -167,6 +167,7 @@ FloatPlan::FloatPlan(const PoolShape& shape, Window window, bool count_include_p
 void FloatPlan::set_tiles(std::size_t most_pixels) {
   const ConvShape& s = shape_;
   most_pixels_ = most_pixels;
+  out_h_ = s.out_h();
   for (const Stretch& x :
        stretches(s.width, s.out_w(), s.kernel_w, s.stride_w, s.dilation_w, s.pad_left)) {
     const std::size_t width = x.end - x.begin, tiles = (width + most_pixels - 1) / most_pixels;
@@ -289,8 +290,8 @@ void FloatPlan::run_chunk(const Job& job, std::size_t chunk, std::size_t part,
   const std::size_t begin = chunk * job.chunk, end = std::min(begin + job.chunk, job.tiles);
   Cursor at{};
   const std::size_t row = begin / row_tiles_;
-  at.image = row / s.out_h();
-  at.oy = row % s.out_h();
+  at.image = row / out_h_;
+  at.oy = row % out_h_;
   at.tile = begin % row_tiles_;
   while (at.tile >= parts_[at.part].tiles) at.tile -= parts_[at.part++].tiles;
   at.set_pixels(parts_[at.part]);
@@ -310,25 +311,26 @@ void FloatPlan::run_chunk(const Job& job, std::size_t chunk, std::size_t part,
     for (std::size_t tile = begin; tile < end; ++tile) {
       run_tile(job, at, part, to);
       to += at.m * job.stride;
-      at.next(parts_, s.out_h());
+      at.next(parts_, out_h_);
     }
     return;
   }
-  for (std::size_t tile = begin; tile < end; ++tile) {
+  for (std::size_t tile = begin, left = group_tiles; tile < end; ++tile) {
     run_tile(job, at, part, memory + out.m * job.stride);
     out.m += at.m;
-    at.next(parts_, s.out_h());
-    if ((tile - begin) % group_tiles == group_tiles - 1 || tile + 1 == end) {
+    at.next(parts_, out_h_);
+    if (--left == 0 || tile + 1 == end) {
       epilogue_(out);
       out.first_pixel += out.m;
       out.m = 0;
+      left = group_tiles;
     }
   }
 }
 
 void FloatPlan::run(const float* x, const void* panel, const Epilogue& epilogue) const {
   const ConvShape& s = shape_;
-  const std::size_t tiles = s.batch * s.out_h() * row_tiles_;
+  const std::size_t tiles = s.batch * out_h_ * row_tiles_;
   if (tiles == 0 || s.out_channels == 0) return;
   const std::size_t plane = s.height * s.width;
   const ThreadMemory copy(copies_ ? s.batch * s.channels * plane * sizeof(float) : 0);

@@ -65,6 +65,7 @@ class FloatPlan {
   EpilogueKernel epilogue_;
   FloatPanel panel_{};
   std::size_t most_pixels_ = 0;
+  std::size_t out_h_ = 0;  // kept: it takes a division
   std::vector<Stretch> ys_;
   std::vector<std::size_t> y_of_row_;
   std::vector<Part> parts_;

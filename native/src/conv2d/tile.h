@@ -55,7 +55,7 @@ struct LaneKernel {
   Isa needs;
   std::size_t pixels;
   void (*depthwise)(const FloatTile& tile);
-  void (*maximum)(const FloatTile& tile);  // NaN if any of the window is; of equals, the first
+  void (*maximum)(const FloatTile& tile);  // NaN if any is; of equals the first; of none -inf
   void (*mean)(const FloatTile& tile);     // taps are added in the order of the runs
 };
 

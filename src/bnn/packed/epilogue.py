@@ -40,8 +40,8 @@ class Epilogue:
 
     An ``fma`` without its shift is the product, and without its scale the sum. So a batch norm is
     ``affine_scale`` and ``affine_shift``, or, before the next layer's sign, ``bit_scale`` and
-    ``bit_shift``: ``scale = weight * rsqrt(var + eps)``, ``shift = bias - mean * scale``. The residual
-    itself is an argument of the call, not of the epilogue.
+    ``bit_shift``: ``scale = weight * rsqrt(var + eps)``, ``shift = bias - mean * scale``. The
+    residual itself is an argument of the call, not of the epilogue.
 
     Attributes:
         scale: ``(O,)`` float32, like every tensor here.

@@ -155,16 +155,20 @@ def _max_pool2d_shape(
     return checks.pool_shape(op, sizes, kernel, stride, padding, dilation, ceil_mode)
 
 
-def _max_pool2d_empty(x: Tensor, *rest: Any) -> Tensor:
-    shape = _max_pool2d_shape(x, *rest)
+def _pooled(x: Tensor, shape: PoolShape) -> Tensor:
+    """Return the output, not yet written; its last axis is that of ``x``."""
     return x.new_empty((shape.batch, shape.out_h, shape.out_w, x.shape[-1]))
 
 
+def _max_pool2d_fake(x: Tensor, *rest: Any) -> Tensor:
+    return _pooled(x, _max_pool2d_shape(x, *rest))
+
+
 def _max_pool2d_cpu(x: Tensor, *rest: Any) -> Tensor:
-    out = _max_pool2d_empty(x, *rest)
+    shape = _max_pool2d_shape(x, *rest)
+    out = _pooled(x, shape)
     if out.numel():
-        x = ready("max_pool2d", "x", x)
-        runtime.max_pool2d(_max_pool2d_shape(x, *rest), x, out, isa=runtime.isa())
+        runtime.max_pool2d(shape, ready("max_pool2d", "x", x), out, isa=runtime.isa())
     return out
 
 
@@ -177,7 +181,7 @@ max_pool2d = register(
     "int[] dilation, bool ceil_mode) -> Tensor",
     cpu=_max_pool2d_cpu,
     other=_max_pool2d_other,
-    fake=_max_pool2d_empty,
+    fake=_max_pool2d_fake,
 )
 
 
@@ -248,16 +252,15 @@ def _hangs_over(shape: PoolShape) -> bool:
     return bottom > s.height + s.pad_top or right > s.width + s.pad_left
 
 
-def _avg_pool2d_empty(x: Tensor, *rest: Any) -> Tensor:
-    shape, _ = _avg_pool2d_shape(x, *rest)
-    return x.new_empty((shape.batch, shape.out_h, shape.out_w, shape.channels))
+def _avg_pool2d_fake(x: Tensor, *rest: Any) -> Tensor:
+    return _pooled(x, _avg_pool2d_shape(x, *rest)[0])
 
 
 def _avg_pool2d_cpu(x: Tensor, *rest: Any) -> Tensor:
-    out = _avg_pool2d_empty(x, *rest)
+    shape, counted = _avg_pool2d_shape(x, *rest)
+    out = _pooled(x, shape)
     if out.numel():
         x = ready("avg_pool2d", "x", x)
-        shape, counted = _avg_pool2d_shape(x, *rest)
         runtime.avg_pool2d(shape, x, out, count_include_pad=counted, isa=runtime.isa())
     return out
 
@@ -272,7 +275,7 @@ avg_pool2d = register(
     "bool count_include_pad) -> Tensor",
     cpu=_avg_pool2d_cpu,
     other=_avg_pool2d_other,
-    fake=_avg_pool2d_empty,
+    fake=_avg_pool2d_fake,
 )
 
 

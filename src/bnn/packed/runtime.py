@@ -225,7 +225,7 @@ def unpack(
 
 def aligned(size: int) -> Tensor:
     """Return so many bytes, not written, at an aligned address."""
-    room = torch.empty(size + PANEL_ALIGN, dtype=torch.uint8)
+    room = torch.empty(size + PANEL_ALIGN, dtype=torch.uint8, device="cpu")  # whatever the default
     offset = -room.data_ptr() % PANEL_ALIGN
     return room[offset : offset + size]
 
