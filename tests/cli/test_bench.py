@@ -71,6 +71,7 @@ def test_files_that_are_no_such(fails, net, tmp_path):
     fails("bench", tmp_path / "none.bnn", code=1)
     (tmp_path / "x.bnn").write_bytes(b"\x93random")
     assert "x.bnn" in fails("bench", tmp_path / "x.bnn", code=1)
+    assert "not a checkpoint" in fails("bench", net, "--float", net, *QUICK, code=1)
     assert "none" in fails("bench", net, "--float", tmp_path / "none.ckpt", *QUICK, code=1)
 
 

@@ -210,7 +210,7 @@ def test_without_pillow(fails, net, folder, monkeypatch):
     assert "pip install pillow" in fails("run", net, folder / "b.png", code=1)
 
 
-@pytest.mark.parametrize("content", [b"one\n", b"\xff\xfe\x00"])
+@pytest.mark.parametrize("content", [b"one\n", b"\xff\xfe\x00", b"long" * 2**22 + b"er"])
 def test_labels_that_do_not_fit(fails, net, folder, tmp_path, content):
     labels = tmp_path / "labels.txt"
     labels.write_bytes(content)

@@ -171,6 +171,7 @@ def test_signs_are_counted_one_by_one(model, packed):
     hook.remove()
     different = int((got["packed"] != got["model"]).sum())
     assert agreement.layers[0].different_signs == different > 0
+    assert "differ, first in layer1.0.conv1" in str(agreement)
     assert agreement.layers[0].signs == got["model"].numel()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,9 +20,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from bnn.packed import PackedNetwork
+    from bnn.packed.run import Timing
 
 _SHOWN = 15  # operations of the profile
-_PROFILES = 20
+_PROFILES = 50
 
 
 @app.command(
@@ -79,7 +81,7 @@ def bench(
         if checkpoint is not None:
             _check_same_size(calls, checkpoint)
         latency = race(calls, seconds)
-        profile = _profile(packed, image)
+        profile = _profile(packed, image, seconds)
         machine = runtime_info()
     about = {
         "cpu": machine.cpu,
@@ -198,12 +200,15 @@ def faster(ratio: float) -> str:
     return f"{ratio:.1f}x faster" if ratio >= 1 else f"{1 / ratio:.1f}x slower"
 
 
-def _profile(packed: PackedNetwork, image: Tensor) -> list[dict[str, Any]]:
+def _profile(packed: PackedNetwork, image: Tensor, seconds: float) -> list[dict[str, Any]]:
     """Return each operation's median time, in the order in which they run."""
     from bnn.errors import PackedError
 
+    runs: list[list[Timing]] = []
+    end = time.perf_counter() + seconds
     try:
-        runs = [packed.profile(image) for _ in range(_PROFILES)]
+        while len(runs) < 3 or (len(runs) < _PROFILES and time.perf_counter() < end):
+            runs.append(packed.profile(image))
     except PackedError:
         return []
     return [

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 # What the data sets imagenet and folder are normalised by.
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_MOST_LABELS = 2**24  # bytes
 _CROP = 256 / 224  # as these data sets: scaled to 256, cut to 224
 
 
@@ -216,8 +217,14 @@ def _numbers(
 
 
 def _read_labels(path: Path) -> list[str]:
+    with path.open("rb") as file:  # a pipe will do
+        content = file.read(_MOST_LABELS + 1)
+    if len(content) > _MOST_LABELS:
+        raise DataError(
+            f"{path}: more than {_MOST_LABELS:,} bytes of labels; give one name a line."
+        )
     try:
-        text = path.read_text(encoding="utf-8")
+        text = content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not a text in UTF-8; give one name a line.") from error
     return [line.strip() for line in text.splitlines() if line.strip()]
