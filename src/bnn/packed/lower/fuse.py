@@ -28,6 +28,7 @@ def fuse(graph: Graph, example: Mapping[int, Any]) -> None:
     """
     drop_dead(graph)
     _merge_copies(graph)
+    _signs_of_hardtanh(graph)
     _thresholds(graph)
     _pool_bits(graph)
     _merge_copies(graph)
@@ -83,6 +84,20 @@ def _merge_copies(graph: Graph) -> None:
         else:
             graph.replace_value(node.outputs[0], twin.outputs[0])
             graph.nodes.remove(node)
+
+
+def _signs_of_hardtanh(graph: Graph) -> None:
+    """Let a pack skip a hardtanh, which changes no sign."""
+    producers = graph.producers()
+    for pack in [node for node in graph.nodes if node.op == "pack" and not node.tensors]:
+        before = producers.get(pack.inputs[0])
+        if (
+            before is not None
+            and before.op == "map"
+            and before.epilogue.given() == {"second_activation": "hardtanh"}
+        ):
+            pack.inputs = list(before.inputs)
+    drop_dead(graph)
 
 
 def _thresholds(graph: Graph) -> None:

@@ -108,7 +108,7 @@ class _Translation(fx.Interpreter):
             reason = next(iter(str(error).splitlines()), type(error).__name__)
             raise PackedError(f"pack: the model does not run on the example: {reason}") from error
         if n.op == "output":
-            self._builder.graph.output = fx.node.map_arg(n.args[0], cast(Any, self._value))
+            self._builder.graph.output = _plain(fx.node.map_arg(n.args[0], cast(Any, self._value)))
         else:
             self._references[n] = self._reference(n, result)
         return result
@@ -175,10 +175,11 @@ class _Translation(fx.Interpreter):
         name = str(n.target)
         if n.op == "call_module":
             call = self.module.get_submodule(name)
-            if isinstance(call, BinaryLayer):
-                self._lowered.emulated[name] = why
-            else:
+            if not isinstance(call, BinaryLayer):
                 self._lowered.opaque[name] = type(call).__name__
+            for part, module in call.named_modules(prefix=name):
+                if isinstance(module, BinaryLayer):
+                    self._lowered.emulated[part] = why
         else:
             if n.op == "call_method":
                 call = _method(name)
@@ -205,6 +206,17 @@ class _Translation(fx.Interpreter):
         for other, reference in self._references.items():
             if reference == old:
                 self._references[other] = new
+
+
+def _plain(structure: Any) -> Any:
+    """Return torch.fx's own lists and dicts as Python's."""
+    if isinstance(structure, dict):
+        return {key: _plain(item) for key, item in structure.items()}
+    if isinstance(structure, list):
+        return [_plain(item) for item in structure]
+    if type(structure) is tuple:
+        return tuple(_plain(item) for item in structure)
+    return structure
 
 
 _VIEWS = ("flatten", "reshape", "view", "permute", "squeeze", "unsqueeze", "slice", "opaque")

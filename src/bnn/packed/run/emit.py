@@ -98,7 +98,8 @@ def _finish(planner: Planner, node: Node, axis: int) -> tuple[int, int, int]:
         residual = planner.read(value, _layout(planner, value, axis))
     out = bits = NONE
     if node.float_output is not None:
-        out = planner.write(node.float_output, _layout(planner, node.float_output, axis))
+        layout = _layout(planner, node.float_output, axis)
+        out = planner.write(node.float_output, layout, instead=residual)
     if node.bits_output is not None:
         bits = planner.write(node.bits_output, "plain")
     return out, bits, residual
@@ -299,6 +300,31 @@ def _concat(planner: Planner, node: Node) -> bool:
     return True
 
 
+def _pad(planner: Planner, node: Node) -> bool:
+    """Zeros for new channels, as a shortcut has them, are a concatenation."""
+    a, value = node.attrs, node.inputs[0]
+    shape = planner.shape(value)
+    before, after = ([*a["pads"], *[0] * 8][2 * (len(shape) - 2) :])[:2]
+    only_channels = len(a["pads"]) == 2 * (len(shape) - 1) and not any(a["pads"][:-2])
+    if not only_channels or a["mode"] != "constant" or a["value"] != 0 or min(before, after) < 0:
+        return False
+    rows = shape[0] * math.prod(shape[2:])
+    x = planner.read(value, _layout(planner, value, 1))
+    parts = [(planner.zeros(rows * n), n) if n else None for n in (before, after)]
+    inputs = [part for part in (parts[0], (x, shape[1]), parts[1]) if part is not None]
+    out = planner.write(node.outputs[0], _layout(planner, node.outputs[0], 1))
+    planner.program.concat(
+        rows,
+        [slot for slot, _ in inputs],
+        [channels for _, channels in inputs],
+        out,
+        NONE,
+        NONE,
+        _epilogue(planner, Epilogue()),
+    )
+    return True
+
+
 def _flatten(planner: Planner, node: Node) -> bool:
     value, output = node.inputs[0], node.outputs[0]
     shape = planner.shape(value)
@@ -330,6 +356,7 @@ EMITTERS: dict[str, Emitter] = {
     "avg_pool": _avg_pool,
     "adaptive_avg_pool": _global_avg_pool,
     "concat": _concat,
+    "pad": _pad,
     "flatten": _flatten,
     "reshape": _view,
     "view": _view,

@@ -86,11 +86,15 @@ class Planner:
         self._known = known
         self._panels = panels
         self._places: dict[tuple[int, str], int] = {}
+        self.constants: dict[int, int] = {}
         self._time = 0
         self._name = ""
+        self._returned = set(graph.output_values())
+        self._last_reads = {value: i for i, node in enumerate(graph.nodes) for value in node.inputs}
         for value in graph.inputs:
             self._place(value, "plain", "input")
-        for node in graph.nodes:
+        for i, node in enumerate(graph.nodes):
+            self._node = i
             self._add(node)
 
     # --- what emitters use --------------------------------------------------------------------
@@ -150,9 +154,30 @@ class Planner:
         self.slots[slot].last = max(self.slots[slot].last, self._time)
         return slot
 
-    def write(self, value: int, layout: str) -> int:
-        """Return the slot of an output."""
+    def write(self, value: int, layout: str, instead: int = -1) -> int:
+        """Return the slot of an output.
+
+        Args:
+            value: The output.
+            layout: Its layout.
+            instead: The slot of a residual, which is written over if nothing reads it later: a
+                kernel reads each of its numbers before it writes there.
+        """
+        if instead >= 0 and self._ends_here(instead) and value not in self._returned:
+            slot = self.slots[instead]
+            if slot.kind == "arena" and slot.bytes == self._bytes(value):
+                self._places[value, layout if len(self.shape(value)) > 2 else "plain"] = instead
+                slot.last = self._time
+                return instead
         return self._place(value, layout, "arena")
+
+    def zeros(self, count: int) -> int:
+        """Return the slot of so many zeros."""
+        zeros = torch.zeros(count)
+        self.keep.append(zeros)
+        self.slots.append(_Slot(0, zeros.dtype, (count,), self._time, self._time, "constant"))
+        self.constants[len(self.slots) - 1] = zeros.data_ptr()
+        return len(self.slots) - 1
 
     def alias(self, value: int, output: int, layout: str) -> None:
         """Let a value with another shape be the same memory."""
@@ -160,6 +185,18 @@ class Planner:
         self.read(output, "plain")
 
     # --- building -----------------------------------------------------------------------------
+
+    def _ends_here(self, slot: int) -> bool:
+        """Say whether no value that lies in a slot is read after this node."""
+        return all(
+            value not in self._returned and self._last_reads.get(value, -1) <= self._node
+            for (value, _), place in self._places.items()
+            if place == slot
+        )
+
+    def _bytes(self, value: int) -> int:
+        known: Tensor = self._known[value]
+        return known.numel() * known.element_size()
 
     def _add(self, node: Node) -> None:
         self._name = node.name
@@ -220,6 +257,8 @@ class _Workspace:
         self.arena = runtime.aligned(plan.arena_bytes)
         base = self.arena.data_ptr()
         self.addresses = [base + max(offset, 0) for offset in plan.offsets]
+        for slot, address in plan.constants.items():
+            self.addresses[slot] = address
         self.views: dict[int, Tensor] = {}
 
 
@@ -250,6 +289,7 @@ class Plan:
         self._steps = planner.steps
         self._keep = planner.keep
         self._places = planner._places
+        self.constants = planner.constants
         self._inputs = [self._places[value, "plain"] for value in graph.inputs]
         self._known = known
         self._outputs = self._find_outputs()

@@ -71,8 +71,14 @@ SCALAR: dict[str, Callable[[Tensor, Any], Tensor]] = {
 }
 
 
+# torch's vectorized code for these rounds other than its code for what is left of a row, so where a
+# value lies in memory may change its last bit: they see it in the order of its axes, as in a model.
+_ROUNDED = ("exp", "gelu", "gelu_tanh", "log", "mish", "rsqrt", "sigmoid", "silu", "sqrt", "tanh")
+
+
 def _unary(node: Node, inputs: Sequence[Any]) -> Tensor:
-    return UNARY[node.attrs["function"]](inputs[0])
+    function, x = node.attrs["function"], inputs[0]
+    return UNARY[function](x.contiguous() if function in _ROUNDED else x)
 
 
 def _binary(node: Node, inputs: Sequence[Any]) -> Tensor:
