@@ -49,7 +49,7 @@ def in_torch(
 ) -> Competitor:
     """Return a model in torch, images and weights in one of the two memory formats."""
     held = x.contiguous(memory_format=memory_format)
-    run = change(copy.deepcopy(model).to(memory_format=memory_format))  # type: ignore[call-overload]
+    run = change(copy.deepcopy(model).to(memory_format=memory_format))
     return Competitor(
         lambda images: run(images.contiguous(memory_format=memory_format)), lambda: run(held)
     )

@@ -47,6 +47,9 @@ class Bench:
 
     Attributes:
         facts: What packing it cost and gave.
+
+    Raises:
+        DifferentSumsError: If the packed network does not compute the model's integers.
     """
 
     def __init__(self, network: Network, threads: int, without: Collection[str]) -> None:
@@ -60,6 +63,7 @@ class Bench:
             "size": network.size,
             "negative_share": negative_share(self.binary_model, images),
             **facts,
+            **ours.verify(self.binary_model, self.packed, images),
         }
 
     @torch.inference_mode()

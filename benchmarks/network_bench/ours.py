@@ -25,6 +25,10 @@ print((time.perf_counter() - start) * 1e3)
 """
 
 
+class DifferentSumsError(Exception):
+    """The packed network's integer sums are not the model's."""
+
+
 def pack(model: nn.Module, x: Tensor) -> tuple[bnn.PackedNetwork, dict[str, Any]]:
     """Return the packed network, and what is known of it and of its making."""
     seconds = []
@@ -46,18 +50,32 @@ def pack(model: nn.Module, x: Tensor) -> tuple[bnn.PackedNetwork, dict[str, Any]
     return network, facts | _file(network)
 
 
+def verify(model: nn.Module, network: bnn.PackedNetwork, images: Tensor) -> dict[str, int]:
+    """Return how many signs and labels differ from the emulated model's.
+
+    Raises:
+        DifferentSumsError: If an integer sum differs, which no rounding can explain.
+    """
+    found = bnn.verify(model, network, images)
+    if not found.identical:
+        wrong = ", ".join(layer.name for layer in found.layers if not layer.identical)
+        raise DifferentSumsError(f"integer sums differ in {wrong}")
+    return {
+        "verified_sums": sum(layer.sums for layer in found.layers),
+        "signs": sum(layer.signs or 0 for layer in found.layers),
+        "different_signs": sum(layer.different_signs or 0 for layer in found.layers),
+        "images": found.samples,
+        "same_labels": found.top1 or 0,
+    }
+
+
 def _file(network: bnn.PackedNetwork) -> dict[str, float]:
-    """Return size and loading time of the network's file, as far as this bnn has files."""
+    """Return size and loading time of the network's file."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "net.bnn"
-        try:
-            network.save(path)
-        except ImportError:
-            return {}
-        found: dict[str, float] = {"file_bytes": path.stat().st_size}
-        if hasattr(bnn, "load"):
-            found["load_ms"] = min(_load_ms(path) for _ in range(LOADS))
-    return found
+        network.save(path)
+        least = min(_load_ms(path) for _ in range(LOADS))
+        return {"file_bytes": path.stat().st_size, "load_ms": least}
 
 
 def _load_ms(path: Path) -> float:

@@ -60,6 +60,8 @@ MAKING: tuple[tuple[str, Callable[[Row], str]], ...] = (
     ("binary layers", lambda found: f"{found['binary']}"),
     ("not packed", lambda found: f"{len(found['emulated']) + len(found['opaque'])}"),
     ("negative inputs", lambda found: f"{found['negative_share']:.0%}"),
+    ("signs differ", lambda found: f"{found['different_signs']} of {found['signs']:,}"),
+    ("same labels", lambda found: f"{found['same_labels']} of {found['images']}"),
     ("float MiB", lambda found: _making(found, "float_bytes", "{:.2f}", 2**20)),
     ("packed MiB", lambda found: _making(found, "packed_bytes", "{:.2f}", 2**20)),
     ("file MB", lambda found: _making(found, "file_bytes", "{:.2f}", 1e6)),

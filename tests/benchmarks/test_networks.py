@@ -53,6 +53,9 @@ def test_it_runs_on_a_tiny_network_without_openvino(
     (facts,) = report["networks"]
     assert facts["binary"] == 6
     assert 0.2 < facts["negative_share"] < 0.8
+    assert facts["verified_sums"] > 0
+    assert facts["file_bytes"] > 0
+    assert facts["load_ms"] > 0
     assert [row["batch"] for row in report["rows"]] == [1, 3]
     for row in report["rows"]:
         assert list(row["times"]) == [
@@ -84,6 +87,10 @@ def test_a_wrong_packed_result_is_never_timed(bench, tiny, monkeypatch):
     monkeypatch.setattr(measure, "interleave", lambda *_: pytest.fail("it was timed"))
     with pytest.raises(competitors.WrongResultError, match=r"^packed: .* of their spread"):
         made.measure(1, 0.0)
+    packed = made.packed, {}
+    monkeypatch.setattr(bench("ours"), "pack", lambda *_: packed)
+    with pytest.raises(bench("ours").DifferentSumsError, match="integer sums differ in layer1"):
+        measure.Bench(tiny, 1, left_out)
 
 
 def test_a_peer_that_fails_takes_no_part(bench, tiny, monkeypatch):

@@ -171,7 +171,18 @@ def test_signs_are_counted_one_by_one(model, packed):
     hook.remove()
     different = int((got["packed"] != got["model"]).sum())
     assert agreement.layers[0].different_signs == different > 0
+    assert "differ, first in layer1.0.conv1" in str(agreement)
     assert agreement.layers[0].signs == got["model"].numel()
+
+
+def test_tap_is_the_run_itself(model, packed):
+    values = list(packed.graph.output_values())
+    bits = node_of(packed, "layer1.0.conv2").inputs[0]
+    out, words = packed.tap([*values, bits], X)
+    assert torch.equal(out, packed(X))
+    assert words.dtype == torch.int64
+    (again,) = packed.tap([bits], X)
+    assert torch.equal(words, again)
 
 
 def test_final_differences(model, packed):
@@ -303,6 +314,7 @@ def test_batches_add_up(model, packed):
     whole = bnn.verify(model, packed, X)
     for batches in (
         [X[:5], X[5:]],
+        X.split(4),  # a tuple, but not of one input
         (x for x in X.split(1)),
         ((x, torch.zeros(len(x))) for x in X.split(7)),
         DataLoader(TensorDataset(X, labels), batch_size=5),
@@ -370,6 +382,7 @@ def test_the_same_nan_is_no_difference():
         ((), "inputs is empty"),
         (torch.zeros(0, 1, 8, 8), "inputs is empty"),
         ([X, 3], "batch 1 is a int"),
+        ((X, torch.zeros(12)), "the model does not run on the inputs"),
         ([[]], "batch 0 is a list"),
         ({"x": X}, "inputs is a dict"),
         (torch.zeros(2, 3, 8, 8), "the model does not run on the inputs"),

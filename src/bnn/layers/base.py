@@ -12,6 +12,7 @@ from torch.nn.utils import parametrize
 
 from bnn.config import BConfig, Binarizer
 from bnn.errors import ConfigError
+from bnn.layers.kept import kept_factors
 from bnn.ops.base import BinarizerFactory, WeightBinarizer, constructor_parameters
 
 STAGES = ("activation_pre_process", "activation_post_process", "weight_pre_process")
@@ -57,13 +58,18 @@ class BinaryLayer(nn.Module):
         if isinstance(binarizer, nn.Identity):
             out = self._compute(x, binarizer(self.weight), self.bias, *args, **kwargs)
             return self.activation_post_process(out, input)  # type: ignore[no-any-return]
-        if isinstance(binarizer, WeightBinarizer) and _gives_factors(type(binarizer)):
-            weight, scale = binarizer(self.weight, factors=True)
-        else:
-            weight, scale = binarizer(self.weight), None
+        weight, scale = kept_factors(self, binarizer, self.weight, self._factors)
         out = self._compute(x, weight, None, *args, **kwargs)
         out = _affine(out, scale, self.bias, spatial=weight.dim() - 2)
         return self.activation_post_process(out, input)  # type: ignore[no-any-return]
+
+    def _factors(self) -> tuple[Tensor, Tensor | None]:
+        """Return the binarized weight, and the scale that is left for the output."""
+        binarizer = self.weight_pre_process
+        if isinstance(binarizer, WeightBinarizer) and _gives_factors(type(binarizer)):
+            weight, scale = binarizer(self.weight, factors=True)
+            return weight, scale
+        return binarizer(self.weight), None
 
     def _compute(
         self, x: Tensor, weight: Tensor, bias: Tensor | None, *args: Any, **kwargs: Any

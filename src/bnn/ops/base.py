@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import weakref
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -118,6 +118,14 @@ Allowed: derivative_funct, t.
 
     stage: ClassVar[Stage] = "value"
     """``"value"``: takes one tensor (pre processes). ``"output"``: takes (output, input)."""
+
+    def depends_on(self) -> Hashable | None:
+        """Return what the result depends on besides the input, or None: it may differ every time.
+
+        In evaluation a layer keeps its binarized weight as long as this and the weight stay the
+        same. None, the default, is always right.
+        """
+        return None
 
     @classmethod
     def with_args(cls, **kwargs: Any) -> BinarizerFactory:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Any
 
 import torch
@@ -25,8 +26,11 @@ def sign(x: Tensor) -> Tensor:
         >>> sign(torch.tensor([-0.5, -0.0, 0.0, 3.0, float("nan")]))
         tensor([-1.,  1.,  1.,  1.,  1.])
     """
-    signs = torch.where(x < 0, -1.0, 1.0)  # in the default dtype
-    return signs if signs.dtype == x.dtype else signs.to(x.dtype)
+    if x.is_floating_point():
+        # torch.sign is 0 at 0, -0.0 and NaN. Three vectorized passes: where() with numbers has one
+        # that is not, and takes 15 times as long on a CPU.
+        return x.sign().add_(0.5).sign_()
+    return torch.where(x < 0, -1, 1).to(x.dtype)
 
 
 class SignFunction(torch.autograd.Function):
@@ -92,6 +96,10 @@ class BasicInputBinarizer(BinarizerBase):
         >>> BasicInputBinarizer()(torch.tensor([-0.3, 0.0, 2.0]))
         tensor([-1.,  1.,  1.])
     """
+
+    def depends_on(self) -> Hashable | None:
+        """Return that it depends on nothing."""
+        return None if type(self).forward is not BasicInputBinarizer.forward else ()
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the signs of ``x``."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
@@ -67,6 +69,12 @@ class XNORWeightBinarizer(WeightBinarizer):
             detach_alpha=detach_alpha,
             _transposed=transposed_groups(module),
         )
+
+    def depends_on(self) -> Hashable | None:
+        """Return the arguments."""
+        if type(self).decompose is not XNORWeightBinarizer.decompose:
+            return None
+        return (self.compute_alpha, self.center_weights, self._transposed)
 
     def decompose(self, weight: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return the signs and, if ``compute_alpha``, alpha of shape ``(O,)``."""

@@ -123,6 +123,18 @@ class Agreement:
             )
         return table
 
+    def _signs(self) -> str:
+        compared = [layer for layer in self.layers if layer.signs is not None]
+        different = [layer for layer in compared if layer.different_signs]
+        if not compared:
+            return "cannot be compared"
+        if not different:
+            return "identical in all layers"
+        count = sum(layer.different_signs or 0 for layer in different)
+        total = sum(layer.signs or 0 for layer in compared)
+        first = different[0].name or "(model)"
+        return f"{count:,} of {total:,} differ, first in {first}"
+
     def _lines(self) -> list[str]:
         if self.top1 is None:
             top1 = f"does not apply: {self.no_top1}"
@@ -134,6 +146,7 @@ class Agreement:
             sums = "no 1-bit layer to compare"
         return [
             f"integer sums        {sums}",
+            *([f"input signs         {self._signs()}"] if self.layers else []),
             f"largest difference  {self.max_difference:.3g} ({self.relative_difference:.1e} of the "
             "largest output)",
             f"top-1 agreement     {top1}",

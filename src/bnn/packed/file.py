@@ -52,6 +52,7 @@ def load(path: str | Path) -> PackedNetwork:
 
     Example:
         >>> import tempfile
+        >>> import bnn
         >>> from bnn.models import resnet8
         >>> model = bnn.BinaryChef("xnor-net").next(resnet8(in_channels=1))
         >>> packed = bnn.pack(model, torch.randn(1, 1, 8, 8))

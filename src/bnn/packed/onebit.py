@@ -77,6 +77,16 @@ class OneBit:
         return module.register_forward_pre_hook(hear)  # type: ignore[no-any-return]
 
 
+def layer_of(node: str) -> str:
+    """Return the name of the layer that a node comes from.
+
+    Example:
+        >>> layer_of("layer1.0.conv1#1")
+        'layer1.0.conv1'
+    """
+    return _NUMBER.sub("", node)
+
+
 def one_bit_layers(packed: PackedNetwork) -> dict[str, list[OneBit]]:
     """Return layer of the model -> its places in the packed network, in the order of its calls."""
     numbered: dict[str, list[tuple[int, OneBit]]] = {}
@@ -84,9 +94,8 @@ def one_bit_layers(packed: PackedNetwork) -> dict[str, list[OneBit]]:
     for node in packed.graph.nodes:
         if node.op == "binary_conv":
             number = _NUMBER.search(node.name)
-            name = node.name[: number.start()] if number else node.name
             order = int(number[1]) if number else 0
-            numbered.setdefault(name, []).append((order, _of_node(node)))
+            numbered.setdefault(layer_of(node.name), []).append((order, _of_node(node)))
         elif isinstance(getattr(node.call, "target", None), nn.Module):
             found.update(_within(node))
     for name, places in numbered.items():

@@ -30,9 +30,9 @@ def verify(model: nn.Module, packed: PackedNetwork, inputs: Batches) -> Agreemen
     Args:
         model: What was packed. It runs in evaluation mode, and is left as it was.
         packed: What :func:`bnn.pack` made of it, or :func:`bnn.load` read.
-        inputs: One input, or a tuple of the model's inputs; or batches of such: a list, a
-            generator, a DataLoader. What follows the inputs in a batch, such as labels, is
-            not looked at. Only one batch is in memory at a time.
+        inputs: One input, or a tuple of as many as the model takes; or batches of such: a list,
+            a generator, a DataLoader, what ``x.split(64)`` gives. What follows the inputs in a
+            batch, such as labels, is not looked at. Only one batch is in memory at a time.
 
     Returns:
         The agreement. It prints as a table.
@@ -57,17 +57,19 @@ def verify(model: nn.Module, packed: PackedNetwork, inputs: Batches) -> Agreemen
         )
     comparison = _Comparison(model, packed)
     with _evaluating(model), torch.no_grad():
-        for batch in _batches(inputs):
-            comparison.add(batch[: len(packed.graph.inputs)])
+        for batch in _batches(inputs, len(packed.graph.inputs)):
+            comparison.add(batch)
     if not comparison.final.samples:
         raise PackedError("verify: inputs is empty; give at least one sample.")
     return comparison.result()
 
 
-def _batches(inputs: Batches) -> Iterator[tuple[Tensor, ...]]:
-    """Yield the inputs of each call."""
+def _batches(inputs: Batches, count: int) -> Iterator[tuple[Tensor, ...]]:
+    """Yield the ``count`` inputs of each call."""
     if isinstance(inputs, Tensor) or (
-        isinstance(inputs, tuple) and inputs and all(isinstance(x, Tensor) for x in inputs)
+        isinstance(inputs, tuple)
+        and len(inputs) == count
+        and all(isinstance(x, Tensor) for x in inputs)
     ):
         inputs = [inputs]
     if not isinstance(inputs, Iterable) or isinstance(inputs, (str, bytes, dict)):
@@ -79,7 +81,7 @@ def _batches(inputs: Batches) -> Iterator[tuple[Tensor, ...]]:
         if isinstance(batch, Tensor):
             yield (batch,)
         elif isinstance(batch, (tuple, list)) and batch and isinstance(batch[0], Tensor):
-            yield tuple(batch)
+            yield tuple(batch[:count])
         else:
             what = type(batch).__name__
             raise PackedError(f"verify: batch {i} is a {what}; give a tensor or a tuple of them.")

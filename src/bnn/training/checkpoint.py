@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -238,7 +239,9 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror or error}).") from error
     with file:
         try:
-            content = torch.load(file, map_location="cpu", weights_only=True)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # torch's, of pickle protocols in what is no pickle
+                content = torch.load(file, map_location="cpu", weights_only=True)
         # weights_only refuses code with UnpicklingError; a damaged file may raise anything, even
         # OSError. torch's message advises to load without that protection: it is not repeated.
         except Exception as error:

@@ -65,6 +65,7 @@ class _Torch:
     node: Node
     layout: str
     constants: dict[int, Any]
+    layouts: dict[int, str]  # of its inputs: later ones are not there yet when it runs
 
 
 class Planner:
@@ -170,19 +171,18 @@ class Planner:
         self._time += 1
 
     def _add_torch(self, node: Node) -> None:
-        constants = {}
+        constants, layouts = {}, {}
         for value in node.inputs:
             if not isinstance(self._known[value], Tensor):
                 constants[value] = self._known[value]
             else:
-                layouts = [name for name in ("last", "plain") if self.has(value, name)]
-                if layouts:
-                    self.read(value, layouts[0])
+                layouts[value] = "last" if self.has(value, "last") else "plain"
+                self.read(value, layouts[value])
         (value,) = node.outputs[:1]
         layout = "plain"
         if isinstance(self._known[value], Tensor):
             layout = "last" if self._known[value].dim() == 4 else "plain"
-        self.steps.append(_Torch(node, layout, constants))
+        self.steps.append(_Torch(node, layout, constants, layouts))
         for value in node.outputs:
             if isinstance(self._known[value], Tensor):
                 bits = node.output != "float" and value == node.outputs[-1]
@@ -307,7 +307,7 @@ class Plan:
         given = [
             step.constants[value]
             if value in step.constants
-            else self._logical(value, workspace, tensors)
+            else self._logical(value, step.layouts[value], workspace, tensors)
             for value in node.inputs
         ]
         for value, out in zip(node.outputs, compute(node, given), strict=True):
@@ -316,12 +316,15 @@ class Plan:
             layout = step.layout if (value, step.layout) in self._places else "plain"
             slot = self._places[value, layout]
             memory = (out.movedim(1, -1) if layout == "last" else out).contiguous()
+            if memory.untyped_storage().data_ptr() == workspace.arena.untyped_storage().data_ptr():
+                memory = memory.clone()  # a view of an input, whose place others take soon
             tensors[slot] = memory
             workspace.addresses[slot] = memory.data_ptr()
 
-    def _logical(self, value: int, workspace: _Workspace, tensors: dict[int, Tensor]) -> Tensor:
-        """Return a value as torch sees it, in whichever layout it lies."""
-        layout = "last" if (value, "last") in self._places else "plain"
+    def _logical(
+        self, value: int, layout: str, workspace: _Workspace, tensors: dict[int, Tensor]
+    ) -> Tensor:
+        """Return a value as torch sees it, from one of the layouts in which it lies."""
         slot = self._places[value, layout]
         memory = tensors.get(slot)
         if memory is None:
@@ -336,7 +339,8 @@ class Plan:
         return memory if tuple(memory.shape) == shape else memory.reshape(shape)
 
     def _result(self, value: int, workspace: _Workspace, tensors: dict[int, Tensor]) -> Tensor:
-        found = self._logical(value, workspace, tensors)
+        layout = "last" if (value, "last") in self._places else "plain"
+        found = self._logical(value, layout, workspace, tensors)
         slot = self._outputs[value]
         own = self._slots[slot].kind == "arena"
         return found if own else found.clone()  # else it may be the caller's input, or a constant

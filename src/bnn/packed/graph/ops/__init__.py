@@ -1,6 +1,6 @@
 """The closed list of operations: what a packed file may hold, and how each is computed."""
 
-from bnn.packed.graph.ops import bits, conv, elementwise, pooling, sizes, view
+from bnn.packed.graph.ops import base, bits, conv, elementwise, pooling, rules, sizes, view
 from bnn.packed.graph.ops.base import (
     OPERATIONS,
     Kind,
@@ -14,6 +14,7 @@ __all__ = [
     "OPERATIONS",
     "Kind",
     "Operation",
+    "base",
     "bits",
     "check_graph",
     "check_node",
@@ -21,6 +22,7 @@ __all__ = [
     "conv",
     "elementwise",
     "pooling",
+    "rules",
     "sizes",
     "view",
 ]

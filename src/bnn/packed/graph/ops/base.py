@@ -34,6 +34,7 @@ class Operation:
             device.
         shape: (node, shapes of the inputs without the residual) -> the shape of the result before
             the epilogue; None for an operation on ints. It refuses what does not fit.
+        does: What the result is, in words, for the format's specification.
         attrs: Name -> (what is allowed, in words; the test). All must be there.
         tensors: Names of tensors -> number of axes (None: any).
         words: Names of the tensors that hold bits.
@@ -47,6 +48,7 @@ class Operation:
     name: str
     run: Callable[[Node, Sequence[Any]], Any]
     shape: Callable[[Node, Sequence[Any]], rules.Shape] | None = None
+    does: str = ""
     attrs: Mapping[str, tuple[str, Check]] = field(default_factory=dict)
     tensors: Mapping[str, int | None] = field(default_factory=dict)
     words: tuple[str, ...] = ()
@@ -324,7 +326,7 @@ def _infer(node: Node, inputs: Sequence[Any]) -> tuple[list[Any], int]:
         if node.output != "float":
             outputs.append(_meta(rules.bits_of(shape, axis), "bits"))
         return outputs, shape[axis]
-    except (PackedError, ArithmeticError) as error:
+    except (PackedError, ArithmeticError, LookupError) as error:
         shapes = ", ".join(map(str, given))
         raise PackedError(
             f"node {node.name!r} ({node.op}) does not fit an input of {shapes}: {error}"

@@ -33,6 +33,7 @@ register(
     "pack",
     _pack,
     rules.pack,
+    does="bits of `fma(x, scale, shift) < 0` along `axis`, which becomes the last",
     attrs={"axis": AXIS},
     tensors={"scale": 1, "shift": 1},
     optional=("scale", "shift"),
@@ -74,6 +75,9 @@ register(
     "binary_conv",
     _binary_conv,
     rules.binary_conv,
+    does="exact sums of a convolution of +1 and -1, or, with a weight of 2 axes, of a linear layer "
+    "over the last axis. Padded taps count as `pad_value`; `padding` has two numbers for each "
+    "axis, before and after",
     attrs={
         "in_channels": integer(1),
         "stride": integers(1),
@@ -110,6 +114,7 @@ register(
     "binary_max_pool2d",
     _max_pool,
     rules.binary_max_pool,
+    does="bits of the largest value in each window; padding takes no part",
     attrs={
         "in_channels": integer(1),
         "kernel_size": integers(1, count=2),
@@ -145,6 +150,8 @@ register(
     "weight_only_conv",
     _weight_only_conv,
     rules.weight_only_conv,
+    does="`sum(x * w) * scale + bias` for floats x, and w of +1 and -1; `padding` as for "
+    "`binary_conv`, of zeros",
     attrs={
         "in_channels": integer(1),
         "stride": integers(1),

@@ -37,6 +37,7 @@ register(
     "conv",
     _conv,
     rules.conv,
+    does="`torch.nn.functional.conv1d`, `conv2d` or `conv3d`, as the weight has axes",
     attrs={
         "stride": integers(1),
         "padding": integers(0, MOST_PAD),
@@ -66,6 +67,7 @@ register(
     "conv_transpose",
     _conv_transpose,
     rules.conv_transpose,
+    does="`torch.nn.functional.conv_transpose1d`, `2d` or `3d`",
     attrs={
         "stride": integers(1),
         "padding": integers(0, MOST_PAD),
@@ -86,6 +88,7 @@ register(
     "linear",
     _linear,
     rules.linear,
+    does="`x @ weight.T` over the last axis",
     attrs={"axis": AXIS},
     tensors={"weight": 2},
     optional=("axis",),

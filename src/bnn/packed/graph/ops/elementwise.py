@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bnn.ops.sign import sign
 from bnn.packed.graph.node import Node
-from bnn.packed.graph.ops import rules
+from bnn.packed.graph.ops import rules, view_rules
 from bnn.packed.graph.ops.base import AXIS, choice, integer, integers, number, register
 
 
@@ -21,7 +22,14 @@ def _map(node: Node, inputs: Sequence[Any]) -> Tensor:  # noqa: ARG001
     return x
 
 
-register("map", _map, rules.along_axis, attrs={"axis": AXIS}, finishes=True)
+register(
+    "map",
+    _map,
+    rules.along_axis,
+    does="the input, for the sake of the epilogue",
+    attrs={"axis": AXIS},
+    finishes=True,
+)
 
 UNARY: dict[str, Callable[[Tensor], Tensor]] = {
     "abs": torch.abs,
@@ -36,7 +44,7 @@ UNARY: dict[str, Callable[[Tensor], Tensor]] = {
     "relu6": F.relu6,
     "rsqrt": torch.rsqrt,
     "sigmoid": torch.sigmoid,
-    "sign": lambda x: torch.where(x < 0, -1.0, 1.0),
+    "sign": sign,
     "silu": F.silu,
     "softsign": F.softsign,
     "sqrt": torch.sqrt,
@@ -106,37 +114,63 @@ def _group_norm(node: Node, inputs: Sequence[Any]) -> Tensor:
     return F.group_norm(inputs[0], a["groups"], t.get("weight"), t.get("bias"), a["eps"])
 
 
-register("unary", _unary, rules.same, attrs={"function": choice(*UNARY)})
+register(
+    "unary",
+    _unary,
+    view_rules.same,
+    does="a function of each number; `sign` is +1 where x >= 0 or x is NaN",
+    attrs={"function": choice(*UNARY)},
+)
 register(
     "binary",
     _binary,
-    rules.broadcast,
+    view_rules.broadcast,
+    does="a function of two tensors, broadcast as torch does",
     attrs={"function": choice(*BINARY)},
     inputs=("float", "float"),
 )
 register(
     "scalar",
     _scalar,
-    rules.same,
+    view_rules.same,
+    does="a function of each number and `value`; `rsub` and `rdiv` have `value` first",
     attrs={"function": choice(*SCALAR), "value": number},
 )
-register("constant", _constant, rules.constant, tensors={"value": None}, inputs=())
 register(
-    "clamp", _clamp, rules.clamp, attrs={"min": number, "max": number}, optional=("min", "max")
+    "constant",
+    _constant,
+    view_rules.constant,
+    does="the tensor",
+    tensors={"value": None},
+    inputs=(),
+)
+register(
+    "clamp",
+    _clamp,
+    view_rules.clamp,
+    does="each number, but at least `min` and at most `max`; at least one of them is there",
+    attrs={"min": number, "max": number},
+    optional=("min", "max"),
 )
 register(
     "parametric",
     _parametric,
-    rules.same,
+    view_rules.same,
+    does="ELU with alpha `value`, or leaky ReLU with slope `value`",
     attrs={"function": choice("elu", "leaky_relu"), "value": number},
 )
 register(
-    "softmax", _softmax, rules.softmax, attrs={"dim": integer(-8, 8), "log": choice(True, False)}
+    "softmax",
+    _softmax,
+    view_rules.softmax,
+    does="softmax along `dim`, or its logarithm",
+    attrs={"dim": integer(-8, 8), "log": choice(True, False)},
 )
 register(
     "layer_norm",
     _layer_norm,
-    rules.layer_norm,
+    view_rules.layer_norm,
+    does="`torch.nn.functional.layer_norm` over the last axes, which have the sizes `shape`",
     attrs={"shape": integers(1), "eps": number},
     tensors={"weight": None, "bias": None},
     optional=("weight", "bias"),
@@ -144,7 +178,8 @@ register(
 register(
     "group_norm",
     _group_norm,
-    rules.group_norm,
+    view_rules.group_norm,
+    does="`torch.nn.functional.group_norm`",
     attrs={"groups": integer(1), "eps": number},
     tensors={"weight": 1, "bias": 1},
     optional=("weight", "bias"),

@@ -51,6 +51,7 @@ register(
     "max_pool",
     _max_pool,
     rules.pool,
+    does="`torch.nn.functional.max_pool1d`, `2d` or `3d`, as `kernel_size` has numbers",
     attrs={**_WINDOW, "dilation": integers(1), "ceil_mode": flag},
     finishes=True,
 )
@@ -58,6 +59,7 @@ register(
     "avg_pool",
     _avg_pool,
     rules.pool,
+    does="`torch.nn.functional.avg_pool1d`, `2d` or `3d`",
     attrs={**_WINDOW, "ceil_mode": flag, "count_include_pad": flag},
     finishes=True,
 )
@@ -79,6 +81,7 @@ for _name, _functions in (
         _name,
         _adaptive(_functions),
         rules.adaptive_pool,
+        does=f"`torch.nn.functional.{_name}1d`, `2d` or `3d`, as `output_size` has numbers",
         attrs={"output_size": integers(1, 2**16)},
         finishes=True,
     )

@@ -30,13 +30,24 @@ def _number(node: Node, inputs: Sequence[Any]) -> int:  # noqa: ARG001
     return int(node.attrs["value"])
 
 
-register("size", _size, None, attrs={"dim": integer(-8, 8)}, output="int")
+register(
+    "size", _size, None, does="the size of axis `dim`", attrs={"dim": integer(-8, 8)}, output="int"
+)
 register(
     "arithmetic",
     _arithmetic,
     None,
+    does="a function of two ints, as Python computes it",
     attrs={"function": choice(*ARITHMETIC)},
     inputs=("int", "int"),
     output="int",
 )
-register("number", _number, None, attrs={"value": integer(-(2**31))}, inputs=(), output="int")
+register(
+    "number",
+    _number,
+    None,
+    does="the int",
+    attrs={"value": integer(-(2**31))},
+    inputs=(),
+    output="int",
+)

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bnn.packed.graph.node import Node
-from bnn.packed.graph.ops import rules
+from bnn.packed.graph.ops import view_rules
 from bnn.packed.graph.ops.base import choice, flag, integer, integers, number, register
 
 _DIM = integer(-8, 8)
@@ -113,31 +113,72 @@ def _shape(value: Any) -> bool:
 
 
 _BOUND = ("an int", _bounds)
-register("concat", _concat, rules.concat, attrs={"axis": _DIM}, many=True, finishes=True)
-register("flatten", _flatten, rules.flatten, attrs={"start": _DIM, "end": _DIM})
+register(
+    "concat",
+    _concat,
+    view_rules.concat,
+    does="the inputs one after the other along `axis`",
+    attrs={"axis": _DIM},
+    many=True,
+    finishes=True,
+)
+register(
+    "flatten",
+    _flatten,
+    view_rules.flatten,
+    does="axes `start` to `end` made one",
+    attrs={"start": _DIM, "end": _DIM},
+)
 register(
     "reshape",
     _reshape,
-    rules.reshape,
+    view_rules.reshape,
+    does="the same numbers in another shape; one size may be -1",
     attrs={"shape": ("a list of ints, null where an input says it", _shape)},
     inputs=("float", "int"),
     many=True,
 )
-register("view", _reshape, rules.reshape, attrs={"shape": ("a list of ints", _shape)})
-register("permute", _permute, rules.permute, attrs={"dims": integers(-8, 8)})
-register("squeeze", _squeeze, rules.squeeze, attrs={"dim": _DIM})
-register("unsqueeze", _unsqueeze, rules.unsqueeze, attrs={"dim": _DIM})
+register(
+    "view",
+    _reshape,
+    view_rules.reshape,
+    does="the same numbers in another shape; one size may be -1, none null",
+    attrs={"shape": ("a list of ints", _shape)},
+)
+register(
+    "permute",
+    _permute,
+    view_rules.permute,
+    does="the axes in another order",
+    attrs={"dims": integers(-8, 8)},
+)
+register(
+    "squeeze",
+    _squeeze,
+    view_rules.squeeze,
+    does="without axis `dim`, if its size is 1",
+    attrs={"dim": _DIM},
+)
+register(
+    "unsqueeze",
+    _unsqueeze,
+    view_rules.unsqueeze,
+    does="with an axis of size 1 before axis `dim`",
+    attrs={"dim": _DIM},
+)
 register(
     "slice",
     _slice,
-    rules.slicing,
+    view_rules.slicing,
+    does="a part along `dim`, as Python slices it",
     attrs={"dim": integer(0, 8), "start": _BOUND, "stop": _BOUND, "step": integer(1)},
     optional=("start", "stop"),
 )
 register(
     "pad",
     _pad,
-    rules.pad,
+    view_rules.pad,
+    does="`torch.nn.functional.pad`: `pads` begin with the last axis",
     attrs={
         "pads": integers(-(2**20), 2**20),
         "mode": choice("constant", "reflect", "replicate", "circular"),
@@ -147,25 +188,40 @@ register(
 register(
     "reduce",
     _mean,
-    rules.reduce,
+    view_rules.reduce,
+    does="the mean, sum or largest number along `dims`",
     attrs={
         "function": choice("mean", "sum", "amax"),
         "dims": integers(-8, 8),
         "keepdim": flag,
     },
 )
-register("channel_shuffle", _channel_shuffle, rules.channel_shuffle, attrs={"groups": integer(1)})
-register("pixel_shuffle", _pixel_shuffle, rules.pixel_shuffle, attrs={"factor": integer(1)})
+register(
+    "channel_shuffle",
+    _channel_shuffle,
+    view_rules.channel_shuffle,
+    does="channel `g * (C / groups) + c` becomes channel `c * groups + g`",
+    attrs={"groups": integer(1)},
+)
+register(
+    "pixel_shuffle",
+    _pixel_shuffle,
+    view_rules.pixel_shuffle,
+    does="`torch.nn.functional.pixel_shuffle`",
+    attrs={"factor": integer(1)},
+)
 register(
     "repeat_interleave",
     _repeat_interleave,
-    rules.repeat_interleave,
+    view_rules.repeat_interleave,
+    does="each entry along `dim` repeated",
     attrs={"repeats": integer(1), "dim": _DIM},
 )
 register(
     "interpolate",
     _interpolate,
-    rules.interpolate,
+    view_rules.interpolate,
+    does="`torch.nn.functional.interpolate` by `factors`, which are not recomputed",
     attrs={
         "factors": ("a list of factors up to 64", _factors),
         "mode": choice("nearest", "nearest-exact", "linear", "bilinear", "bicubic", "trilinear"),
