@@ -131,8 +131,7 @@ void epilogue_is_exact(Isa isa) {
     map(rows, channels, x.data(), e, isa);
     for (std::size_t i = 0; i < out.size(); ++i) {
       const std::size_t c = i % channels;
-      float v = x[i] * scale[c];
-      v = v + shift[c];
+      float v = std::fma(x[i], scale[c], shift[c]);
       v = v + residual[i];
       v = v < 0 ? v * slope[c] : v;
       check(out[i] == v && mapped[i] == v, "%zu channels, output %zu: %.9g and %.9g, not %.9g",

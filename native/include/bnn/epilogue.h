@@ -8,10 +8,10 @@ namespace bnn {
 enum class Activation : int { kNone = 0, kRelu = 1, kPrelu = 2, kHardtanh = 3 };
 enum class ResidualAt : int { kNone = 0, kBeforeActivation = 1, kAfterActivation = 2 };
 
-// The steps, in this order, each a float32 operation that is rounded once; a null pointer leaves its
-// step out. c is the output channel; `acc` is the exact sum, converted to float32. fma is rounded
-// once, after the sum: torch's batch norm is one. Without its shift it is the product, without its
-// scale the sum.
+// The steps, in this order, each a float32 operation that is rounded once; a null pointer leaves
+// its step out. c is the output channel; `acc` is the exact sum, converted to float32. fma is
+// rounded once, after the sum: torch's batch norm is one. Without its shift it is the product,
+// without its scale the sum.
 //
 //   v = acc
 //   v = v * scale[c];  v = v + bias[c];  v = v * post_scale[c]

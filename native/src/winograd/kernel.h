@@ -26,20 +26,20 @@ struct WinogradTiles {
   const float* transformed;  // at the first of these tiles
   std::size_t width;
   std::size_t channels;
-  std::size_t m;                // tiles, 1 to kWinogradTiles
+  std::size_t m;                // tiles, 1 to the kernel's `tiles`
   const float* panel;           // of a block of filters: (kRows * channels, block)
-  float* products;              // (kPoints * kPoints, kWinogradTiles, block): scratch
+  float* products;              // (kPoints * kPoints, tiles, block): scratch
   float* out[Winograd::kTile];  // (kTile * m pixels, stride) of each output row
   std::size_t stride;
 };
 
-inline constexpr std::size_t kWinogradTiles = 6;
 inline constexpr int kWinogradInputRows = 2 * Winograd::kPoints - 1;
 
 struct WinogradKernel {
   const char* name;
   Isa needs;
-  std::size_t block;  // filters; divides 64
+  std::size_t tiles;  // that are computed at once
+  std::size_t block;  // filters of a block; divides 64
   void (*transform)(const WinogradRow& row);
   void (*multiply)(const WinogradTiles& tiles);
 };

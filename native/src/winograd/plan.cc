@@ -101,11 +101,11 @@ void WinogradPlan::run_tiles(const Job& job, std::size_t ty, std::size_t tile,
   tiles.transformed = transformed + tile;
   tiles.width = width_;
   tiles.channels = s.channels;
-  tiles.m = std::min(kWinogradTiles, tiles_w_ - tile);
+  tiles.m = std::min(kernel_.tiles, tiles_w_ - tile);
   tiles.products = memory;
   tiles.stride = kRowStride;
-  float* const rows = memory + kPoints * kPoints * kWinogradTiles * kernel_.block;
-  constexpr std::size_t kRowFloats = kWinogradTiles * kTile * kRowStride;
+  float* const rows = memory + kPoints * kPoints * kernel_.tiles * kernel_.block;
+  const std::size_t row_size = kernel_.tiles * kTile * kRowStride;
   const std::size_t ox = tile * kTile, rows_floats = Winograd::kRows * s.channels;
   EpilogueTile out{};
   out.epilogue = job.epilogue;
@@ -117,12 +117,12 @@ void WinogradPlan::run_tiles(const Job& job, std::size_t ty, std::size_t tile,
     out.end = std::min(first + kRowStride, s.out_channels);
     for (std::size_t n = out.begin; n < out.end; n += kernel_.block) {
       tiles.panel = job.panel + n * rows_floats;
-      for (std::size_t a = 0; a < kTile; ++a) tiles.out[a] = rows + a * kRowFloats + (n - first);
+      for (std::size_t a = 0; a < kTile; ++a) tiles.out[a] = rows + a * row_size + (n - first);
       kernel_.multiply(tiles);
     }
     for (std::size_t a = 0; a < kTile && ty * kTile + a < s.out_h(); ++a) {
       out.first_pixel = (job.image * s.out_h() + ty * kTile + a) * s.out_w() + ox;
-      out.values = rows + a * kRowFloats;
+      out.values = rows + a * row_size;
       epilogue_(out);
     }
   }
@@ -131,8 +131,8 @@ void WinogradPlan::run_tiles(const Job& job, std::size_t ty, std::size_t tile,
 void WinogradPlan::run_row(const Job& job, std::size_t ty) const {
   const ConvShape& s = shape_;
   const std::size_t row_floats = kColumns * width_;
-  const std::size_t products = kPoints * kPoints * kWinogradTiles * kernel_.block;
-  const std::size_t sums = kTile * kWinogradTiles * kTile * kRowStride;
+  const std::size_t products = kPoints * kPoints * kernel_.tiles * kernel_.block;
+  const std::size_t sums = kTile * kernel_.tiles * kTile * kRowStride;
   const std::size_t transformed = Winograd::kRows * s.channels * width_;
   const std::size_t scratch = std::max(kPoints * row_floats + 16, products + sums);
   const ThreadMemory memory((transformed + scratch) * sizeof(float));
@@ -146,7 +146,7 @@ void WinogradPlan::run_row(const Job& job, std::size_t ty) const {
   }
   float* const base = memory.as<float>();
   kernel_.transform({rows, s.channels, width_, base + transformed, base});
-  for (std::size_t tile = 0; tile < tiles_w_; tile += kWinogradTiles) {
+  for (std::size_t tile = 0; tile < tiles_w_; tile += kernel_.tiles) {
     run_tiles(job, ty, tile, base, base + transformed);
   }
 }

@@ -2,10 +2,10 @@
 
 namespace bnn {
 
-#define BNN_WINOGRAD(name, needs, block)     \
-  namespace name {                           \
-  void transform(const WinogradRow& row);    \
-  void multiply(const WinogradTiles& tiles); \
+#define BNN_WINOGRAD(name, needs, tiles, block) \
+  namespace name {                              \
+  void transform(const WinogradRow& row);       \
+  void multiply(const WinogradTiles& args);     \
   }
 #include "winograd/winograd.inc"
 #undef BNN_WINOGRAD
@@ -13,7 +13,8 @@ namespace bnn {
 namespace {
 
 constexpr WinogradKernel kKernels[] = {
-#define BNN_WINOGRAD(name, needs, block) {#name, needs, block, name::transform, name::multiply},
+#define BNN_WINOGRAD(name, needs, tiles, block) \
+  {#name, needs, tiles, block, name::transform, name::multiply},
 #include "winograd/winograd.inc"
 #undef BNN_WINOGRAD
 };

@@ -136,7 +136,7 @@ inline void run_transform(const WinogradRow& row) {
 }
 
 // Products of M tiles and V vectors of filters, added up at every point.
-template <int M, int V>
+template <int M, int kMost, int V>
 void add_products(const WinogradTiles& t) {
   const float* x = t.transformed;
   const float* panel = t.panel;
@@ -161,7 +161,7 @@ void add_products(const WinogradTiles& t) {
       for (int m = 0; m < M; ++m) {
         for (int v = 0; v < V; ++v) store(out + (m * V + v) * kLanes, sums[m][v]);
       }
-      out += kWinogradTiles * V * kLanes;
+      out += kMost * V * kLanes;
     }
   }
 }
@@ -183,17 +183,18 @@ inline void transform_back(const float* products, std::size_t step, float* const
   }
 }
 
-template <int M, int V>
+// M of at most kMost tiles.
+template <int M, int kMost, int V>
 void multiply_of(const WinogradTiles& t) {
   if constexpr (M > 1) {
-    if (t.m < M) return multiply_of<M - 1, V>(t);
+    if (t.m < M) return multiply_of<M - 1, kMost, V>(t);
   }
-  add_products<M, V>(t);
+  add_products<M, kMost, V>(t);
   for (int m = 0; m < M; ++m) {
     for (int v = 0; v < V; ++v) {
       float* out[kTile];
       for (int a = 0; a < kTile; ++a) out[a] = t.out[a] + m * kTile * t.stride + v * kLanes;
-      transform_back(t.products + (m * V + v) * kLanes, kWinogradTiles * V * kLanes, out, t.stride);
+      transform_back(t.products + (m * V + v) * kLanes, kMost * V * kLanes, out, t.stride);
     }
   }
 }

@@ -1,4 +1,4 @@
-// Minimal filtering, blocks of 2 vectors of 8 filters, AVX2. How: vector.h.
+// Minimal filtering, 6 tiles and 2 vectors of 8 filters, AVX2. How: vector.h.
 #define BNN_LANES 8
 #include <immintrin.h>
 
@@ -14,7 +14,7 @@ inline Floats multiply_add(Floats a, Floats b, Floats sum) { return _mm256_fmadd
 namespace winograd_6x16__avx2 {
 
 void transform(const WinogradRow& row) { run_transform(row); }
-void multiply(const WinogradTiles& tiles) { multiply_of<kWinogradTiles, 2>(tiles); }
+void multiply(const WinogradTiles& tiles) { multiply_of<6, 6, 2>(tiles); }
 
 }  // namespace winograd_6x16__avx2
 

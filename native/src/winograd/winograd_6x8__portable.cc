@@ -1,4 +1,4 @@
-// Minimal filtering, blocks of 2 vectors of 4 filters, portable vectors. How: vector.h.
+// Minimal filtering, 6 tiles and 2 vectors of 4 filters, portable vectors. How: vector.h.
 #define BNN_LANES 4
 #include "winograd/vector.h"
 
@@ -12,7 +12,7 @@ inline Floats multiply_add(Floats a, Floats b, Floats sum) { return sum + a * b;
 namespace winograd_6x8__portable {
 
 void transform(const WinogradRow& row) { run_transform(row); }
-void multiply(const WinogradTiles& tiles) { multiply_of<kWinogradTiles, 2>(tiles); }
+void multiply(const WinogradTiles& tiles) { multiply_of<6, 6, 2>(tiles); }
 
 }  // namespace winograd_6x8__portable
 
