@@ -1,8 +1,9 @@
 """Fold what stands behind an operation into its epilogue, and signs into bits.
 
-Every rewriting computes the same numbers: a step moves into a kernel, and stays the same float32
-operation. The one exception is a max pooling that changes places with a sign, which is exact too,
-since a sign after a scale that is not negative never falls where its input rises.
+Behind a binary layer every rewriting computes the same numbers: a step moves into a kernel, and
+stays the same float32 operation. A max pooling may change places with a sign: that is exact too,
+since a sign after a scale that is not negative never falls where its input rises. Float layers take
+a batch norm into their weight, which rounds otherwise, as their sums do on every other machine.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ def fuse(graph: Graph, example: Mapping[int, Any]) -> None:
     _thresholds(graph)
     _pool_bits(graph)
     _merge_copies(graph)
+    _fold_norms(graph)
     # Binary convolutions first: an addition that two producers could take goes to them.
     for kind in ("binary_conv", ""):
         for node in list(graph.nodes):
@@ -153,6 +155,32 @@ def _pool_bits(graph: Graph) -> None:
         second = Node("binary_max_pool2d", [bits], list(pack.outputs), attrs, {}, pool.name)
         graph.nodes[at : at + 1] = [first, second]
         graph.nodes.remove(pack)
+
+
+def _fold_norms(graph: Graph) -> None:
+    """Multiply a batch norm into the weight of the float layer before it.
+
+    The layer's sum has no defined order of rounding, so nothing exact is lost; and a bias and a
+    ReLU are what the float kernels do while the sum is in registers.
+    """
+    for node in [node for node in graph.nodes if node.op in ("conv", "linear")]:
+        norm = _only_reader(graph, node.outputs[0])
+        if norm is None or norm.op != "map" or norm.inputs[0] != node.outputs[0]:
+            continue
+        e = norm.epilogue
+        if e.affine_scale is None or set(e.given()) - {"affine_scale", "affine_shift"}:
+            continue
+        if set(node.epilogue.given()) - {"bias"} or node.attrs.get("axis", 1) != norm.attrs["axis"]:
+            continue
+        weight = node.tensors["weight"]
+        scale = e.affine_scale.double()
+        bias = scale.new_zeros(()) if e.affine_shift is None else e.affine_shift.double()
+        if "bias" in node.tensors:
+            bias = bias + node.tensors["bias"].double() * scale
+        node.tensors["weight"] = (weight * scale.view(-1, *[1] * (weight.dim() - 1))).float()
+        node.tensors["bias"] = bias.float().expand(len(weight)).contiguous()
+        node.outputs = list(norm.outputs)
+        graph.nodes.remove(norm)
 
 
 def _channels(graph: Graph, pack: Node) -> int | None:
