@@ -2,6 +2,7 @@
 #include "bnn/bconv2d.h"
 
 #include <algorithm>
+#include <memory>
 #include <vector>
 
 #include "bconv2d/depthwise_kernel.h"
@@ -15,6 +16,7 @@ namespace bnn {
 namespace {
 
 constexpr std::size_t kDepthwiseRows = 8;
+constexpr std::size_t kCacheLine = 64;
 constexpr std::size_t kGrainBits = 4 << 20;  // bit operations of about 10 us
 
 struct Kernels {
@@ -56,13 +58,18 @@ struct Job {
 
 // One thread's working memory.
 struct Scratch {
-  std::vector<std::int32_t> popcounts;
+  std::vector<std::int32_t> own;
+  std::int32_t* popcounts;  // in `own`, aligned: no vector of counts crosses a cache line
   std::vector<const word_t*> bases;
   std::vector<const word_t*> rows;
   std::vector<std::size_t> pixels;
 
   Scratch(std::size_t mr, std::size_t stride)
-      : popcounts(mr * stride), bases(mr), rows(mr), pixels(mr) {}
+      : own(mr * stride + kCacheLine), bases(mr), rows(mr), pixels(mr) {
+    void* begin = own.data();
+    std::size_t space = own.size() * sizeof(std::int32_t);
+    popcounts = static_cast<std::int32_t*>(std::align(kCacheLine, 1, begin, space));
+  }
 };
 
 // Finds the tile's pixels: their place in the output and the word of their first tap.
@@ -119,7 +126,7 @@ void count(const Job& job, const Region& region, std::size_t m, std::size_t begi
     }
     args.weight = job.weight + n * group.taps * group.tap_words;
     args.shape.n = std::min(end - n, group.n - in_group);
-    args.popcounts = scratch.popcounts.data() + (n - begin);
+    args.popcounts = scratch.popcounts + (n - begin);
     job.kernels.tile(args);
   }
 }
@@ -133,7 +140,7 @@ void run_tile(const Job& job, const Region& region, std::size_t tile, std::size_
   out.end = std::min(out.begin + job.part_filters, out.channels);
   out.m = locate(job, region, tile, scratch);
   out.pixels = scratch.pixels.data();
-  out.popcounts = scratch.popcounts.data();
+  out.popcounts = scratch.popcounts;
   out.stride = job.stride;
   out.k = region.k;
   count(job, region, out.m, out.begin, out.end, scratch);

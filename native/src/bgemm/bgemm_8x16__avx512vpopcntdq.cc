@@ -37,6 +37,12 @@ std::size_t blocks(const PanelShape& shape) { return (shape.n + kLanes - 1) / kL
 
 inline __m512i broadcast(std::uint32_t x) { return _mm512_set1_epi32(static_cast<int>(x)); }
 
+// sum += the counts of x. In assembly, for GCC gives each turn's sum another register and copies it
+// back at the end of the loop. A copy takes a port, as an addition does.
+inline __attribute__((always_inline)) void add_counts(__m512i& sum, __m512i x) {
+  asm("vpaddd %1, %0, %0" : "+v"(sum) : "v"(_mm512_popcnt_epi32(x)));
+}
+
 template <int M>
 struct Sums {
   const std::uint32_t* a[M];  // bases of the rows: half word i is a[2 * i], its parity a[2 * i + 1]
@@ -55,15 +61,15 @@ struct Sums {
         const __m512i x2 = _mm512_xor_si512(w2, broadcast(a[m][at + 2]));
         const __m512i s = _mm512_xor_si512(parity, broadcast(a[m][at + 1]));
         const __m512i c = _mm512_ternarylogic_epi32(x1, x2, s, 0xd4);
-        ones[m] = _mm512_add_epi32(ones[m], _mm512_popcnt_epi32(s));
-        twos[m] = _mm512_add_epi32(twos[m], _mm512_popcnt_epi32(c));
+        add_counts(ones[m], s);
+        add_counts(twos[m], c);
       }
     }
     for (; at < end; at += 2, w += kLanes) {
       const __m512i weights = _mm512_loadu_si512(w);
       BNN_UNROLL for (int m = 0; m < M; ++m) {
         const __m512i x = _mm512_xor_si512(weights, broadcast(a[m][at]));
-        ones[m] = _mm512_add_epi32(ones[m], _mm512_popcnt_epi32(x));
+        add_counts(ones[m], x);
       }
     }
   }
