@@ -93,7 +93,7 @@ inline bool is_plain(const Epilogue& e) {
 }
 
 // The steps for V vectors of channels from c on. Returns their bits.
-template <int V, bool kPlain = false>
+template <int V>
 inline word_t channels(const Epilogue& e, const Row& row, std::int32_t k, std::size_t c) {
   Block<V> block;
   block.c = c;
@@ -104,16 +104,14 @@ inline word_t channels(const Epilogue& e, const Row& row, std::int32_t k, std::s
   }
   block.multiply(e.scale);
   block.add(e.bias);
-  if (!kPlain) {
-    block.activate(e.first_activation, e.first_slope);
-    block.multiply(e.affine_scale);
-    block.add(e.affine_shift);
-    if (e.residual_at == ResidualAt::kBeforeActivation) block.add(row.residual);
-    block.add(e.second_shift_in);
-    block.activate(e.second_activation, e.second_slope);
-    block.add(e.second_shift_out);
-    if (e.residual_at == ResidualAt::kAfterActivation) block.add(row.residual);
-  }
+  block.activate(e.first_activation, e.first_slope);
+  block.multiply(e.affine_scale);
+  block.add(e.affine_shift);
+  if (e.residual_at == ResidualAt::kBeforeActivation) block.add(row.residual);
+  block.add(e.second_shift_in);
+  block.activate(e.second_activation, e.second_slope);
+  block.add(e.second_shift_out);
+  if (e.residual_at == ResidualAt::kAfterActivation) block.add(row.residual);
   if (row.out != nullptr) {
     for (int i = 0; i < V; ++i) store(row.out + c + i * BNN_LANES, block.v[i]);
   }
@@ -184,24 +182,79 @@ inline void last_channels(const EpilogueTile& t, std::size_t first) {
   }
 }
 
+constexpr int kVectors = kWordBits / BNN_LANES;
+
+// 64 values of a parameter; where it is absent, what changes no value: x * 1 and x + -0.0 are x.
+inline void take(const float* parameter, std::size_t c, float absent, Floats (&to)[kVectors]) {
+  for (int i = 0; i < kVectors; ++i) {
+    to[i] = parameter == nullptr ? absent - Floats{} : load(parameter + c + i * BNN_LANES);
+  }
+}
+
+// A plain epilogue for 64 channels of all rows: the parameters stay in registers, and no step is
+// tested for.
+template <bool kOut, bool kBits>
+void plain(const EpilogueTile& t, std::size_t c) {
+  const Epilogue& e = *t.epilogue;
+  Floats scale[kVectors], bias[kVectors], bit_scale[kVectors], bit_shift[kVectors];
+  take(e.scale, c, 1.0f, scale);
+  take(e.bias, c, -0.0f, bias);
+  if (kBits) take(e.bit_scale, c, 1.0f, bit_scale);
+  if (kBits) take(e.bit_shift, c, -0.0f, bit_shift);
+  const Ints k = Ints{} + t.k;
+  const std::int32_t* counts = t.popcounts + c - t.begin;
+  float* const out = kOut ? e.out + c : nullptr;
+  word_t* const bits = kBits ? e.bits + c / kWordBits : nullptr;
+  // Copies: as far as the compiler knows, a store may change the tile.
+  const std::size_t *const pixels = t.pixels, rows = t.m, stride = t.stride;
+  const std::size_t channels = t.channels, row_words = words(channels);
+  for (std::size_t m = 0; m < rows; ++m, counts += stride) {
+    const std::size_t pixel = pixels[m];
+    float* const to = kOut ? out + pixel * channels : nullptr;
+    word_t word = 0;
+    for (int i = 0; i < kVectors; ++i) {
+      Ints count;
+      __builtin_memcpy(&count, counts + i * BNN_LANES, sizeof(count));
+      Floats v = __builtin_convertvector(k - (count + count), Floats) * scale[i];
+      v += bias[i];
+      if (kOut) store(to + i * BNN_LANES, v);
+      if (!kBits) continue;
+      v *= bit_scale[i];
+      v += bit_shift[i];
+      word |= negative(v) << (i * BNN_LANES);
+    }
+    if (kBits) bits[pixel * row_words] = word;
+  }
+}
+
 // Pixel by pixel, so that stores go to consecutive lines.
-template <bool kPlain>
-void floats(const EpilogueTile& t) {
-  const std::size_t whole = t.begin + (t.end - t.begin) / kWordBits * kWordBits;
+void steps(const EpilogueTile& t, std::size_t whole) {
   const Epilogue e = *t.epilogue;  // a copy: stores to `out` cannot change it
   for (std::size_t m = 0; m < t.m; ++m) {
     const Row row(t, m);
     for (std::size_t c = t.begin; c < whole; c += kWordBits) {
-      put(t, m, c, channels<kWordBits / BNN_LANES, kPlain>(e, row, t.k, c));
+      put(t, m, c, channels<kVectors>(e, row, t.k, c));
     }
+  }
+}
+
+inline void floats(const EpilogueTile& t) {
+  const Epilogue& e = *t.epilogue;
+  const std::size_t whole = t.begin + (t.end - t.begin) / kWordBits * kWordBits;
+  if (is_plain(e)) {
+    const auto run = e.bits == nullptr  ? plain<true, false>
+                     : e.out == nullptr ? plain<false, true>
+                                        : plain<true, true>;
+    for (std::size_t c = t.begin; c < whole; c += kWordBits) run(t, c);
+  } else {
+    steps(t, whole);
   }
   if (whole < t.end) last_channels(t, whole);
 }
 
 inline void run_tile(const EpilogueTile& tile) {
   if (tile.epilogue->out_int32 != nullptr) return integers(tile);
-  if (is_plain(*tile.epilogue)) return floats<true>(tile);
-  floats<false>(tile);
+  floats(tile);
 }
 
 }  // namespace
