@@ -88,15 +88,30 @@ void align_groups(Convolution& conv) {
   conv.pixel_words = pixel;
 }
 
-// Half words of x with their parities: RowForm::kHalvesWithParity.
+// Half words of x with their parities: RowForm::kHalvesWithParity. Two words at a time, as vectors
+// that every architecture has.
 void add_parity(Convolution& conv) {
+  typedef std::uint32_t Halves __attribute__((vector_size(16)));
   const ConvShape& s = conv.shape;
   const std::size_t count = s.batch * s.height * s.width * conv.pixel_words;
   std::unique_ptr<word_t[]> own(new word_t[2 * count]);
   word_t* out = own.get();
   const word_t* x = conv.x;
+  const auto halves = [x](std::size_t first) {
+    Halves v;
+    std::memcpy(&v, reinterpret_cast<const char*>(x) + first * sizeof(std::uint32_t), sizeof(v));
+    return v;
+  };
   parallel_for(count, kGrain, [&](std::size_t begin, std::size_t end) {
-    for (std::size_t i = begin; i < end; ++i) {
+    std::size_t i = begin;
+    for (; i + 2 <= end && i + 3 <= count; i += 2) {
+      const Halves half = halves(2 * i);
+      const Halves parity = half ^ halves(2 * i + 1) ^ halves(2 * i + 2);
+      const Halves pairs[2] = {__builtin_shufflevector(half, parity, 0, 4, 1, 5),
+                               __builtin_shufflevector(half, parity, 2, 6, 3, 7)};
+      std::memcpy(out + 2 * i, pairs, sizeof(pairs));
+    }
+    for (; i < end; ++i) {
       const word_t next = i + 1 < count ? x[i + 1] : 0;
       const word_t low = x[i] & 0xffffffff, high = x[i] >> 32;
       out[2 * i] = low | (low ^ high ^ next) << 32;
