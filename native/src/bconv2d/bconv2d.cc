@@ -56,18 +56,18 @@ struct Job {
   std::size_t part_filters;
 };
 
-// One thread's working memory.
+// One thread's working memory, for tiles of up to `m` rows.
 struct Scratch {
-  std::vector<std::int32_t> own;
+  std::unique_ptr<std::int32_t[]> own;  // not cleared: for one row, that would cost as much as it
   std::int32_t* popcounts;  // in `own`, aligned: no vector of counts crosses a cache line
   std::vector<const word_t*> bases;
   std::vector<const word_t*> rows;
   std::vector<std::size_t> pixels;
 
-  Scratch(std::size_t mr, std::size_t stride)
-      : own(mr * stride + kCacheLine), bases(mr), rows(mr), pixels(mr) {
-    void* begin = own.data();
-    std::size_t space = own.size() * sizeof(std::int32_t);
+  Scratch(std::size_t m, std::size_t stride)
+      : own(new std::int32_t[m * stride + kCacheLine]), bases(m), rows(m), pixels(m) {
+    void* begin = own.get();
+    std::size_t space = kCacheLine;
     popcounts = static_cast<std::int32_t*>(std::align(kCacheLine, 1, begin, space));
   }
 };
@@ -148,7 +148,7 @@ void run_tile(const Job& job, const Region& region, std::size_t tile, std::size_
 }
 
 void run_items(const Job& job, std::size_t begin, std::size_t end) {
-  Scratch scratch(job.kernels.mr, job.stride);
+  Scratch scratch(std::min(job.kernels.mr, rows_of(job.conv.shape)), job.stride);
   auto region = job.regions.begin();
   for (std::size_t item = begin; item < end; ++item) {
     const std::size_t tile = item / job.parts;

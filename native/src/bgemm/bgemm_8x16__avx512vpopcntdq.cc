@@ -101,41 +101,48 @@ class Cursor {
   std::size_t run_ = 0, tap_ = 0, half_ = 0;
 };
 
-// `add`: to what is in `out`.
-template <int M>
+// M rows with V vectors of filters, each `block_size` after the one before. `add`: to what is in
+// `out`.
+template <int M, int V>
 void block(const TileArgs& args, const Steps& steps, bool add, std::size_t row,
-           const std::uint32_t* panel, std::int32_t* out) {
+           const std::uint32_t* panel, std::size_t block_size, std::int32_t* out) {
   const std::uint32_t* a[M];  // half word i is a[2 * i], its parity a[2 * i + 1]
-  __m512i ones[M], twos[M];
+  __m512i ones[V][M], twos[V][M];
   BNN_UNROLL for (int m = 0; m < M; ++m) {
     a[m] = reinterpret_cast<const std::uint32_t*>(args.rows[row + m]);
-    ones[m] = twos[m] = _mm512_setzero_si512();
+    BNN_UNROLL for (int v = 0; v < V; ++v) ones[v][m] = twos[v][m] = _mm512_setzero_si512();
   }
   for (const Step *step = steps.threes, *end = step + steps.three_count; step != end; ++step) {
     const std::ptrdiff_t at = step->row;  // one index serves all rows: no pointer is moved
-    const std::uint32_t* w = panel + step->panel;
-    const __m512i w1 = _mm512_loadu_si512(w), w2 = _mm512_loadu_si512(w + kLanes);
-    const __m512i parity =
-        _mm512_ternarylogic_epi32(w1, w2, _mm512_loadu_si512(w + 2 * kLanes), 0x96);  // xor
-    BNN_UNROLL for (int m = 0; m < M; ++m) {
-      const __m512i x1 = _mm512_xor_si512(w1, broadcast(a[m][at]));
-      const __m512i x2 = _mm512_xor_si512(w2, broadcast(a[m][at + 2]));
-      const __m512i s = _mm512_xor_si512(parity, broadcast(a[m][at + 1]));
-      add_counts(ones[m], s);
-      add_counts(twos[m], _mm512_ternarylogic_epi32(x1, x2, s, 0xd4));
+    BNN_UNROLL for (int v = 0; v < V; ++v) {
+      const std::uint32_t* w = panel + step->panel + v * block_size;
+      const __m512i w1 = _mm512_loadu_si512(w), w2 = _mm512_loadu_si512(w + kLanes);
+      const __m512i parity =
+          _mm512_ternarylogic_epi32(w1, w2, _mm512_loadu_si512(w + 2 * kLanes), 0x96);  // xor
+      BNN_UNROLL for (int m = 0; m < M; ++m) {
+        const __m512i x1 = _mm512_xor_si512(w1, broadcast(a[m][at]));
+        const __m512i x2 = _mm512_xor_si512(w2, broadcast(a[m][at + 2]));
+        const __m512i s = _mm512_xor_si512(parity, broadcast(a[m][at + 1]));
+        add_counts(ones[v][m], s);
+        add_counts(twos[v][m], _mm512_ternarylogic_epi32(x1, x2, s, 0xd4));
+      }
     }
   }
   for (const Step *step = steps.ones, *end = step + steps.one_count; step != end; ++step) {
-    const __m512i weights = _mm512_loadu_si512(panel + step->panel);
-    BNN_UNROLL for (int m = 0; m < M; ++m) {
-      add_counts(ones[m], _mm512_xor_si512(weights, broadcast(a[m][step->row])));
+    BNN_UNROLL for (int v = 0; v < V; ++v) {
+      const __m512i weights = _mm512_loadu_si512(panel + step->panel + v * block_size);
+      BNN_UNROLL for (int m = 0; m < M; ++m) {
+        add_counts(ones[v][m], _mm512_xor_si512(weights, broadcast(a[m][step->row])));
+      }
     }
   }
-  BNN_UNROLL for (int m = 0; m < M; ++m) {
-    std::int32_t* to = out + m * args.stride;
-    __m512i sum = _mm512_add_epi32(ones[m], _mm512_add_epi32(twos[m], twos[m]));
-    if (add) sum = _mm512_add_epi32(sum, _mm512_loadu_si512(to));
-    _mm512_storeu_si512(to, sum);
+  BNN_UNROLL for (int v = 0; v < V; ++v) {
+    BNN_UNROLL for (int m = 0; m < M; ++m) {
+      std::int32_t* to = out + m * args.stride + v * kLanes;
+      __m512i sum = _mm512_add_epi32(ones[v][m], _mm512_add_epi32(twos[v][m], twos[v][m]));
+      if (add) sum = _mm512_add_epi32(sum, _mm512_loadu_si512(to));
+      _mm512_storeu_si512(to, sum);
+    }
   }
 }
 
@@ -143,27 +150,13 @@ void block(const TileArgs& args, const Steps& steps, bool add, std::size_t row,
 void filters(const TileArgs& args, const Steps& steps, bool add, const std::uint32_t* panel,
              std::int32_t* out) {
   std::size_t row = 0;
-  for (; row + 8 <= args.m; row += 8)
-    block<8>(args, steps, add, row, panel, out + row * args.stride);
-  std::int32_t* rest = out + row * args.stride;
-  switch (args.m - row) {
-    case 7:
-      return block<7>(args, steps, add, row, panel, rest);
-    case 6:
-      return block<6>(args, steps, add, row, panel, rest);
-    case 5:
-      return block<5>(args, steps, add, row, panel, rest);
-    case 4:
-      return block<4>(args, steps, add, row, panel, rest);
-    case 3:
-      return block<3>(args, steps, add, row, panel, rest);
-    case 2:
-      return block<2>(args, steps, add, row, panel, rest);
-    case 1:
-      return block<1>(args, steps, add, row, panel, rest);
-    default:
-      return;
+  for (; row + 8 <= args.m; row += 8) {
+    block<8, 1>(args, steps, add, row, panel, 0, out + row * args.stride);
   }
+  constexpr decltype(&block<1, 1>) kRest[] = {block<1, 1>, block<2, 1>, block<3, 1>, block<4, 1>,
+                                              block<5, 1>, block<6, 1>, block<7, 1>};
+  if (row == args.m) return;
+  kRest[args.m - row - 1](args, steps, add, row, panel, 0, out + row * args.stride);
 }
 
 }  // namespace
@@ -195,7 +188,14 @@ void tile(const TileArgs& args) {
   do {
     cursor.next(steps);
     const std::uint32_t* panel = static_cast<const std::uint32_t*>(args.panel);
-    for (std::size_t n = 0; n < args.shape.n; n += kLanes, panel += block_size) {
+    std::size_t n = 0;
+    // Of one or two rows there is little to do in a step: 4 vectors of filters share its cost.
+    for (; args.m <= 2 && n + 4 * kLanes <= args.shape.n; n += 4 * kLanes) {
+      const auto wide = args.m == 1 ? block<1, 4> : block<2, 4>;
+      wide(args, steps, add, 0, panel, block_size, args.popcounts + n);
+      panel += 4 * block_size;
+    }
+    for (; n < args.shape.n; n += kLanes, panel += block_size) {
       filters(args, steps, add, panel, args.popcounts + n);
     }
     add = true;

@@ -84,12 +84,12 @@ struct Row {
       : popcounts(counts), residual(added), out(result) {}
 };
 
-// Whether there is nothing between scale and bias and the output: no step to test for.
+// Whether there is nothing between scale and bias and an output: no step to test for.
 inline bool is_plain(const Epilogue& e) {
-  return e.first_activation == Activation::kNone && e.affine_scale == nullptr &&
-         e.affine_shift == nullptr && e.residual_at == ResidualAt::kNone &&
-         e.second_shift_in == nullptr && e.second_activation == Activation::kNone &&
-         e.second_shift_out == nullptr;
+  return (e.out != nullptr || e.bits != nullptr) && e.first_activation == Activation::kNone &&
+         e.affine_scale == nullptr && e.affine_shift == nullptr &&
+         e.residual_at == ResidualAt::kNone && e.second_shift_in == nullptr &&
+         e.second_activation == Activation::kNone && e.second_shift_out == nullptr;
 }
 
 // The steps for V vectors of channels from c on. Returns their bits.
@@ -184,6 +184,12 @@ inline void last_channels(const EpilogueTile& t, std::size_t first) {
 
 constexpr int kVectors = kWordBits / BNN_LANES;
 
+// A plain epilogue of fewer rows is not worth loading its parameters first.
+constexpr std::size_t kFewRows = 4;
+
+// Outputs of rows 4 KB apart share a set of the first-level cache, which holds 8 lines or more.
+constexpr std::size_t kPlainRows = 8;
+
 // 64 values of a parameter; where it is absent, what changes no value: x * 1 and x + -0.0 are x.
 inline void take(const float* parameter, std::size_t c, float absent, Floats (&to)[kVectors]) {
   for (int i = 0; i < kVectors; ++i) {
@@ -191,10 +197,10 @@ inline void take(const float* parameter, std::size_t c, float absent, Floats (&t
   }
 }
 
-// A plain epilogue for 64 channels of all rows: the parameters stay in registers, and no step is
+// A plain epilogue for 64 channels of some rows: the parameters stay in registers, and no step is
 // tested for.
 template <bool kOut, bool kBits>
-void plain(const EpilogueTile& t, std::size_t c) {
+void plain(const EpilogueTile& t, std::size_t first, std::size_t rows, std::size_t c) {
   const Epilogue& e = *t.epilogue;
   Floats scale[kVectors], bias[kVectors], bit_scale[kVectors], bit_shift[kVectors];
   take(e.scale, c, 1.0f, scale);
@@ -202,11 +208,11 @@ void plain(const EpilogueTile& t, std::size_t c) {
   if (kBits) take(e.bit_scale, c, 1.0f, bit_scale);
   if (kBits) take(e.bit_shift, c, -0.0f, bit_shift);
   const Ints k = Ints{} + t.k;
-  const std::int32_t* counts = t.popcounts + c - t.begin;
+  const std::int32_t* counts = t.popcounts + first * t.stride + c - t.begin;
   float* const out = kOut ? e.out + c : nullptr;
   word_t* const bits = kBits ? e.bits + c / kWordBits : nullptr;
   // Copies: as far as the compiler knows, a store may change the tile.
-  const std::size_t *const pixels = t.pixels, rows = t.m, stride = t.stride;
+  const std::size_t *const pixels = t.pixels + first, stride = t.stride;
   const std::size_t channels = t.channels, row_words = words(channels);
   for (std::size_t m = 0; m < rows; ++m, counts += stride) {
     const std::size_t pixel = pixels[m];
@@ -241,11 +247,15 @@ void steps(const EpilogueTile& t, std::size_t whole) {
 inline void floats(const EpilogueTile& t) {
   const Epilogue& e = *t.epilogue;
   const std::size_t whole = t.begin + (t.end - t.begin) / kWordBits * kWordBits;
-  if (is_plain(e)) {
+  if (t.m >= kFewRows && is_plain(e)) {
     const auto run = e.bits == nullptr  ? plain<true, false>
                      : e.out == nullptr ? plain<false, true>
                                         : plain<true, true>;
-    for (std::size_t c = t.begin; c < whole; c += kWordBits) run(t, c);
+    const std::size_t together = whole - t.begin > kWordBits ? kPlainRows : t.m;
+    for (std::size_t m = 0; m < t.m; m += together) {
+      const std::size_t rows = t.m - m < together ? t.m - m : together;
+      for (std::size_t c = t.begin; c < whole; c += kWordBits) run(t, m, rows, c);
+    }
   } else {
     steps(t, whole);
   }
