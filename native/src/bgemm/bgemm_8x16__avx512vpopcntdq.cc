@@ -21,7 +21,7 @@
 
 #include "bgemm/bgemm.h"
 
-// In all loops over M: else GCC keeps the sums in memory between runs.
+// In all loops over M and V: else GCC keeps the sums in memory.
 #define BNN_UNROLL _Pragma("GCC unroll 16")
 
 namespace bnn::bgemm_8x16__avx512vpopcntdq {
@@ -53,8 +53,8 @@ struct Step {
 constexpr std::size_t kSteps = 256;
 
 // The half words of a tile as one list, the same for all its rows and filters: three side by side
-// are a step, and so is each that is left over. A loop over runs in every block of 8 x 16 would
-// cost as much as the counting where runs are short.
+// are a step, and so is each that is left over. Blocks of 8 x 16 then have no loop over runs, whose
+// ends cost 8 % where a run has 4 steps.
 struct Steps {
   std::size_t three_count, one_count;
   Step threes[kSteps], ones[kSteps];
