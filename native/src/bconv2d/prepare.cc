@@ -88,10 +88,20 @@ void align_groups(Convolution& conv) {
   conv.pixel_words = pixel;
 }
 
+typedef std::uint32_t Halves __attribute__((vector_size(16)));
+
+// a[0], b[0], a[1], b[1], and the same of the upper halves. GCC before 12 has no other name for it.
+#if defined(__clang__)
+Halves zip_low(Halves a, Halves b) { return __builtin_shufflevector(a, b, 0, 4, 1, 5); }
+Halves zip_high(Halves a, Halves b) { return __builtin_shufflevector(a, b, 2, 6, 3, 7); }
+#else
+Halves zip_low(Halves a, Halves b) { return __builtin_shuffle(a, b, Halves{0, 4, 1, 5}); }
+Halves zip_high(Halves a, Halves b) { return __builtin_shuffle(a, b, Halves{2, 6, 3, 7}); }
+#endif
+
 // Half words of x with their parities: RowForm::kHalvesWithParity. Two words at a time, as vectors
 // that every architecture has.
 void add_parity(Convolution& conv) {
-  typedef std::uint32_t Halves __attribute__((vector_size(16)));
   const ConvShape& s = conv.shape;
   const std::size_t count = s.batch * s.height * s.width * conv.pixel_words;
   std::unique_ptr<word_t[]> own(new word_t[2 * count]);
@@ -107,8 +117,7 @@ void add_parity(Convolution& conv) {
     for (; i + 2 <= end && i + 3 <= count; i += 2) {
       const Halves half = halves(2 * i);
       const Halves parity = half ^ halves(2 * i + 1) ^ halves(2 * i + 2);
-      const Halves pairs[2] = {__builtin_shufflevector(half, parity, 0, 4, 1, 5),
-                               __builtin_shufflevector(half, parity, 2, 6, 3, 7)};
+      const Halves pairs[2] = {zip_low(half, parity), zip_high(half, parity)};
       std::memcpy(out + 2 * i, pairs, sizeof(pairs));
     }
     for (; i < end; ++i) {
