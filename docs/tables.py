@@ -207,6 +207,61 @@ def _verbs() -> str:
     return "\n\n".join(parts)
 
 
+def _operations() -> str:
+    from bnn.packed.graph import OPERATIONS
+
+    def entries(op: Any) -> Iterable[str]:
+        for name, (allowed, _) in op.attrs.items():
+            yield f"`{name}`{_maybe(op, name)}: {allowed}"
+        for name, axes in op.tensors.items():
+            kind = "words" if name in op.words else "floats"
+            count = "any axes" if axes is None else f"{axes} axes" if axes > 1 else "1 axis"
+            yield f"`{name}`{_maybe(op, name)}: {kind}, {count}"
+
+    return _table(
+        ("Operation", "Reads", "Gives", "Result", "Attributes and tensors"),
+        (
+            (
+                f"`{name}`" + (" +" if OPERATIONS[name].finishes else ""),
+                ", ".join(OPERATIONS[name].inputs) + (", ..." if OPERATIONS[name].many else ""),
+                OPERATIONS[name].output,
+                _cell(OPERATIONS[name].does),
+                "<br>".join(map(_cell, entries(OPERATIONS[name]))),
+            )
+            for name in OPERATIONS
+        ),
+    )
+
+
+def _maybe(op: Any, name: str) -> str:
+    return " (optional)" if name in op.optional else ""
+
+
+def _limits() -> str:
+    from bnn.packed import container
+    from bnn.packed.graph import json, ops
+
+    rows = [
+        ("Bytes of the file", container.MOST_FILE),
+        ("Bytes of the header", container.MOST_HEADER),
+        ("Bytes of a tensor", container.MOST_TENSOR),
+        ("Tensors", container.MOST_TENSORS),
+        ("Axes of a tensor", container.MOST_AXES),
+        ("Nodes", json.MOST_NODES),
+        ("Inputs, of the network or a node", json.MOST_INPUTS),
+        ("Values are numbered below", json.MOST_VALUES),
+        ("Numbers in a value, for inputs of `example_shapes`", json.MOST_ELEMENTS),
+        ("Entries of a list that is an attribute", json.MOST_LIST),
+        ("A number in `padding`", ops.base.MOST_PAD),
+        ("Numbers of an input with its padding", ops.rules.MOST_PADDED),
+        ("Levels of `output`", json.MOST_DEPTH),
+        ("Values in `output`", json.MOST_LEAVES),
+        ("Characters of a name", container.MOST_NAME),
+        ("Characters of a text in `report`", json.MOST_TEXT),
+    ]
+    return _table(("At most", ""), ((what, f"{most:,}") for what, most in rows))
+
+
 _FILL = {
     ("reference", "binarizers"): _binarizer_reference,
     ("reference", "layers"): _layer_reference,
@@ -216,6 +271,8 @@ _FILL = {
     ("table", "layers"): _layers,
     ("table", "models"): _models,
     ("table", "model-parts"): _model_parts,
+    ("table", "operations"): _operations,
+    ("table", "packed-limits"): _limits,
     ("table", "recipes"): _recipes,
     ("table", "data-sets"): _data_sets,
     ("plots", "binarizers"): _plots,

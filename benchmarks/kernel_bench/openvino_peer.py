@@ -80,12 +80,16 @@ def _compile(problem: Problem, threads: int, pad_value: int) -> Any:
         "xnor-popcount",
         float(pad_value),
     )
-    config = {
+    return ov.Core().compile_model(ov.Model([y], [x], "layer"), "CPU", configuration(threads))
+
+
+def configuration(threads: int) -> dict[str, Any]:
+    """Return OpenVINO's settings for the least time of one call."""
+    return {
         "INFERENCE_NUM_THREADS": threads,
         "NUM_STREAMS": "1",
         "PERFORMANCE_HINT": "LATENCY",
     }
-    return ov.Core().compile_model(ov.Model([y], [x], "layer"), "CPU", config)
 
 
 def probe() -> dict[str, float]:

@@ -86,7 +86,7 @@ class Ours:
         run()
         p = self.problem
         sums = p.sums(0).movedim(1, -1) * p.scale
-        expected = layout.pack_bits(sums * p.bit_scale + p.bit_shift < 0)
+        expected = layout.pack_bits(layout.fused(sums, p.bit_scale, p.bit_shift) < 0)
         _check_equal("bits -> bits", self.out_bits, expected)
         return run
 

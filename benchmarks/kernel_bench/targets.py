@@ -18,22 +18,26 @@ THREADED_US = 200.0  # layers that take longer on one thread
 
 @dataclass(frozen=True)
 class Target:
-    """One number that was wanted of one layer."""
+    """One number that was wanted of one layer or network."""
 
     what: str
     layer: str
     wanted: float
     measured: float
+    at_most: bool = False
 
     @property
     def reached(self) -> bool:
         """Whether it was."""
+        if self.at_most:
+            return self.measured <= self.wanted
         return self.measured >= self.wanted
 
     def line(self) -> str:
         """Return it as a line of text."""
         word = "reached" if self.reached else "MISSED "
-        text = f"{word}  {self.what}, {self.layer}: {self.measured:.2f}, wanted {self.wanted:.2f}"
+        wanted = f"at most {self.wanted:.2f}" if self.at_most else f"{self.wanted:.2f}"
+        text = f"{word}  {self.what}, {self.layer}: {self.measured:.2f}, wanted {wanted}"
         return text if self.reached else f"{text} ({self.measured / self.wanted - 1:+.0%})"
 
 

@@ -32,16 +32,18 @@ bnn::Isa isa_of(int isa) { return static_cast<bnn::Isa>(isa); }
 // clang-format on
 
 void bconv2d(SHAPE_PARAMETERS, Address x, Address weight, Address panel, Address out_int32,
-             Address out, Address bits, Address scale, Address bias, int first_activation,
-             Address first_slope, Address affine_scale, Address affine_shift, int residual_at,
-             Address residual, Address second_shift_in, int second_activation, Address second_slope,
-             Address second_shift_out, Address bit_scale, Address bit_shift, int isa) {
+             Address out, Address bits, Address scale, Address bias, Address post_scale,
+             int first_activation, Address first_slope, Address affine_scale, Address affine_shift,
+             int residual_at, Address residual, Address second_shift_in, int second_activation,
+             Address second_slope, Address second_shift_out, Address bit_scale, Address bit_shift,
+             int isa) {
   bnn::Epilogue e;
   e.out_int32 = at<std::int32_t>(out_int32);
   e.out = at<float>(out);
   e.bits = at<bnn::word_t>(bits);
   e.scale = at<float>(scale);
   e.bias = at<float>(bias);
+  e.post_scale = at<float>(post_scale);
   e.first_activation = static_cast<bnn::Activation>(first_activation);
   e.first_slope = at<float>(first_slope);
   e.affine_scale = at<float>(affine_scale);

@@ -9,3 +9,5 @@ void bind_pack(nanobind::module_& m);
 void bind_pool(nanobind::module_& m);
 void bind_weight_only(nanobind::module_& m);
 void bind_roof(nanobind::module_& m);
+void bind_conv2d(nanobind::module_& m);
+void bind_program(nanobind::module_& m);

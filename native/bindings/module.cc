@@ -11,4 +11,6 @@ NB_MODULE(_native, m) {
   bind_pool(m);
   bind_weight_only(m);
   bind_roof(m);
+  bind_conv2d(m);
+  bind_program(m);
 }

@@ -133,11 +133,29 @@ void panels_are_recognised(Isa isa) {
 
 // Depthwise counters where they need one bit more, and where they need more than 16.
 void many_taps(Isa isa) {
-  for (const std::size_t taps : {15, 16, 255, 256, 65535, 65536, 70001}) {
-    ConvShape s = linear(1, 3, 3);
-    s.groups = 3;
-    s.width = s.kernel_w = taps;
-    compare(s, isa, Fill::kZeros, Fill::kOnes);
+  for (const std::size_t channels : {3, 290}) {
+    for (const std::size_t taps : {15, 16, 255, 256, 65535, 65536, 70001}) {
+      ConvShape s = linear(1, channels, channels);
+      s.groups = channels;
+      s.width = s.kernel_w = taps;
+      compare(s, isa, Fill::kZeros, Fill::kOnes);
+    }
+  }
+}
+
+// Channels around those that depthwise kernels take at once, of few and of many taps.
+void depthwise_channels(Isa isa) {
+  for (const std::size_t channels : {64, 128, 192, 255, 256, 257, 320, 448, 512, 530}) {
+    for (const std::size_t kernel : {1, 2, 3, 4, 6}) {
+      ConvShape s = linear(random().between(1, 2), channels, channels);
+      s.groups = channels;
+      s.height = s.width = random().between(4, 9);
+      s.kernel_h = kernel;
+      s.kernel_w = 3;
+      s.pad_top = s.pad_bottom = 2;
+      s.pad_left = random().between(0, 1);
+      compare(s, isa);
+    }
   }
 }
 
@@ -174,6 +192,7 @@ const Registration table([] {
   add_for_each_isa("bconv2d", "large_images", large_images);
   add_for_each_isa("bconv2d", "extreme_sums", extreme_sums);
   add_for_each_isa("bconv2d", "many_taps", many_taps);
+  add_for_each_isa("bconv2d", "depthwise_channels", depthwise_channels);
   add_for_each_isa("bconv2d", "from_many_threads", from_many_threads);
   add_for_each_isa("bconv2d", "panels_are_recognised", panels_are_recognised);
 });

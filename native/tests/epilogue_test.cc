@@ -16,8 +16,8 @@ using Floats = std::vector<float>;
 
 // Parameters of which some are present, and their memory.
 struct Steps {
-  Floats scale, bias, first_slope, affine_scale, affine_shift, residual, second_shift_in,
-      second_slope, second_shift_out, bit_scale, bit_shift;
+  Floats scale, bias, post_scale, first_slope, affine_scale, affine_shift, residual,
+      second_shift_in, second_slope, second_shift_out, bit_scale, bit_shift;
   Epilogue epilogue;
 };
 
@@ -50,6 +50,7 @@ void draw(Steps& s, std::size_t channels, std::size_t outputs) {
   Epilogue& e = s.epilogue;
   e.scale = some(s.scale, channels);
   e.bias = some(s.bias, channels);
+  e.post_scale = some(s.post_scale, channels);
   e.first_activation = static_cast<Activation>(random().between(0, 3));
   if (e.first_activation == Activation::kPrelu) e.first_slope = some(s.first_slope, channels, 1);
   e.affine_scale = some(s.affine_scale, channels);
@@ -77,13 +78,19 @@ float activate(float v, Activation activation, const float* slope, std::size_t c
   }
 }
 
+// One rounding where there are both, as of torch's batch norm.
+float affine(float v, const float* scale, const float* shift, std::size_t c) {
+  if (scale == nullptr) return shift == nullptr ? v : v + shift[c];
+  return shift == nullptr ? v * scale[c] : std::fma(v, scale[c], shift[c]);
+}
+
 float value_of(const Epilogue& e, std::int32_t acc, std::size_t c, float residual) {
   float v = static_cast<float>(acc);
   if (e.scale != nullptr) v = v * e.scale[c];
   if (e.bias != nullptr) v = v + e.bias[c];
+  if (e.post_scale != nullptr) v = v * e.post_scale[c];
   v = activate(v, e.first_activation, e.first_slope, c);
-  if (e.affine_scale != nullptr) v = v * e.affine_scale[c];
-  if (e.affine_shift != nullptr) v = v + e.affine_shift[c];
+  v = affine(v, e.affine_scale, e.affine_shift, c);
   if (e.residual_at == ResidualAt::kBeforeActivation) v = v + residual;
   if (e.second_shift_in != nullptr) v = v + e.second_shift_in[c];
   v = activate(v, e.second_activation, e.second_slope, c);
@@ -93,9 +100,7 @@ float value_of(const Epilogue& e, std::int32_t acc, std::size_t c, float residua
 }
 
 bool bit_of(const Epilogue& e, float v, std::size_t c) {
-  if (e.bit_scale != nullptr) v = v * e.bit_scale[c];
-  if (e.bit_shift != nullptr) v = v + e.bit_shift[c];
-  return v < 0;
+  return affine(v, e.bit_scale, e.bit_shift, c) < 0;
 }
 
 // Any NaN equals any other: which one an operation gives is the CPU's choice.
@@ -170,7 +175,7 @@ void random_steps(Isa isa) {
 void each_step_alone(Isa isa) {
   for (std::size_t channels = 1; channels <= 140; channels += effort(100) == 100 ? 1 : 9) {
     const Layer layer(linear(3, 65, channels));
-    for (std::size_t step = 0; step < 12; ++step) {
+    for (std::size_t step = 0; step < 14; ++step) {
       Steps one;
       const auto set = [&](const float* Epilogue::* to, Floats& memory) {
         one.epilogue.*to = some(memory, channels, 1);
@@ -192,6 +197,11 @@ void each_step_alone(Isa isa) {
       if (step == 11) {
         one.epilogue.residual_at = ResidualAt::kBeforeActivation;
         one.epilogue.residual = some(one.residual, layer.sums.size(), 1);
+      }
+      if (step == 12) set(&Epilogue::post_scale, one.post_scale);
+      if (step == 13) {
+        set(&Epilogue::affine_scale, one.affine_scale);
+        set(&Epilogue::affine_shift, one.affine_shift);
       }
       compare(layer, one, true, true, isa);
     }

@@ -66,6 +66,22 @@ std::vector<FloatSum> naive_weight_only(const ConvShape& s, const float* x, cons
   return sums;
 }
 
+std::vector<FloatSum> naive_conv2d(const ConvShape& s, const float* x, const float* weight) {
+  std::vector<FloatSum> sums(outputs(s));
+  const std::size_t taps = s.kernel_h * s.kernel_w;
+  for_each_tap(s, [&](std::size_t out, std::ptrdiff_t pixel, std::size_t tap, std::size_t first,
+                      std::size_t o) {
+    if (pixel < 0) return;
+    const float* filter = weight + (o * taps + tap) * s.group_channels();
+    for (std::size_t c = 0; c < s.group_channels(); ++c) {
+      const double product = static_cast<double>(x[pixel * s.channels + first + c]) * filter[c];
+      sums[out].sum += product;
+      sums[out].magnitude += std::fabs(product);
+    }
+  });
+  return sums;
+}
+
 std::string describe(const ConvShape& s) {
   char text[256];
   std::snprintf(text, sizeof(text),

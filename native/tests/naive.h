@@ -72,6 +72,9 @@ struct FloatSum {
 std::vector<FloatSum> naive_weight_only(const ConvShape& shape, const float* x,
                                         const word_t* weight);
 
+// The same with float weights, (out_channels, kernel_h, kernel_w, channels / groups).
+std::vector<FloatSum> naive_conv2d(const ConvShape& shape, const float* x, const float* weight);
+
 // Text for messages.
 std::string describe(const ConvShape& shape);
 

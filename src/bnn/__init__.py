@@ -18,7 +18,13 @@ if TYPE_CHECKING:
     from bnn.errors import BnnError
     from bnn.executor import BinaryChef
     from bnn.inspect import count_ops, summary
+    from bnn.packed.agreement import Agreement
+    from bnn.packed.file import file_info, load, save
+    from bnn.packed.network import PackedNetwork
+    from bnn.packed.pack import pack
+    from bnn.packed.report import PackReport
     from bnn.packed.runtime import get_num_threads, runtime_info, set_num_threads
+    from bnn.packed.verify import verify
 
 # Public name -> the module it comes from, which is imported when the name is first used: the
 # command line answers --help without waiting seconds for torch.
@@ -35,28 +41,44 @@ _HOME = {
     "BinaryChef": "bnn.executor",
     "count_ops": "bnn.inspect",
     "summary": "bnn.inspect",
+    "file_info": "bnn.packed.file",
+    "load": "bnn.packed.file",
+    "save": "bnn.packed.file",
+    "Agreement": "bnn.packed.agreement",
+    "PackedNetwork": "bnn.packed.network",
+    "PackReport": "bnn.packed.report",
+    "pack": "bnn.packed.pack",
     "get_num_threads": "bnn.packed.runtime",
     "runtime_info": "bnn.packed.runtime",
     "set_num_threads": "bnn.packed.runtime",
+    "verify": "bnn.packed.verify",
 }
 
 __all__ = [
     "DEFAULT_MODULE_MAPPING",
+    "Agreement",
     "BConfig",
     "BinaryChef",
     "BnnError",
     "ConversionReport",
     "Identity",
+    "PackReport",
+    "PackedNetwork",
     "__version__",
     "conversion_report",
     "count_ops",
+    "file_info",
     "get_modules_to_binarize",
     "get_num_threads",
+    "load",
+    "pack",
     "prepare_binary_model",
     "runtime_info",
+    "save",
     "set_num_threads",
     "summary",
     "swap_modules_by_name",
+    "verify",
 ]
 
 

@@ -1,6 +1,8 @@
 # The native part: native/bindings/. Addresses are integers, 0 is null; sizes are in the order of
 # the C++ structs of native/include/bnn.
 
+from collections.abc import Sequence
+
 isa_count: int
 
 def version() -> str: ...
@@ -34,3 +36,70 @@ def bchannel_shuffle(
 def weight_only_conv2d(
     x: int, weight: int, scale: int, bias: int, out: int, /, *shape_and_isa: int
 ) -> None: ...
+def conv2d_panel_bytes(*shape_and_isa: int) -> int: ...
+def make_conv2d_panel(*shape_weight_panel_isa: int) -> None: ...
+def conv2d_kernel(*shape_and_isa: int) -> str: ...
+
+class Program:
+    """Operations on slots, run by one call: native/include/bnn/program.h.
+
+    ``shape`` is a ConvShape or PoolShape, ``epilogue`` the fields of an Epilogue in their order:
+    addresses, 0 for None, and the numbers of ACTIVATIONS and RESIDUAL_AT; None for no steps. A
+    slot may be -1 where the operation can do without.
+    """
+
+    def __init__(self, isa: int, /) -> None: ...
+    def bconv2d(
+        self, shape: Sequence[int], x: int, weight: int, panel: int, out: int, bits: int,
+        residual: int, epilogue: Sequence[int] | None, /,
+    ) -> None: ...  # fmt: skip
+    def pack(
+        self, x: int, batch: int, channels: int, pixels: int, channels_last: bool, scale: int,
+        shift: int, out: int, /,
+    ) -> None: ...  # fmt: skip
+    def unpack(
+        self, x: int, batch: int, channels: int, pixels: int, channels_last: bool, out: int, /
+    ) -> None: ...
+    def bmaxpool2d(self, shape: Sequence[int], x: int, out: int, /) -> None: ...
+    def bglobal_avgpool(
+        self, batch: int, pixels: int, channels: int, x: int, out: int, /
+    ) -> None: ...
+    def bconcat(self, rows: int, x: list[int], channels: list[int], out: int, /) -> None: ...
+    def bchannel_shuffle(
+        self, rows: int, channels: int, groups: int, x: int, out: int, /
+    ) -> None: ...
+    def weight_only_conv2d(
+        self, shape: Sequence[int], x: int, weight: int, scale: int, bias: int, out: int, /
+    ) -> None: ...
+    def conv2d(
+        self, shape: Sequence[int], x_nchw: bool, x: int, panel: int, out: int, bits: int,
+        residual: int, epilogue: Sequence[int] | None, /,
+    ) -> None: ...  # fmt: skip
+    def maxpool2d(
+        self, shape: Sequence[int], x: int, out: int, bits: int, residual: int,
+        epilogue: Sequence[int] | None, /,
+    ) -> None: ...  # fmt: skip
+    def avgpool2d(
+        self, shape: Sequence[int], count_include_pad: bool, x: int, out: int, bits: int,
+        residual: int, epilogue: Sequence[int] | None, /,
+    ) -> None: ...  # fmt: skip
+    def global_avgpool(
+        self, batch: int, pixels: int, channels: int, x: int, out: int, bits: int, residual: int,
+        epilogue: Sequence[int] | None, /,
+    ) -> None: ...  # fmt: skip
+    def map(
+        self, rows: int, channels: int, x: int, out: int, bits: int, residual: int,
+        epilogue: Sequence[int] | None, /,
+    ) -> None: ...  # fmt: skip
+    def concat(
+        self, rows: int, x: list[int], channels: list[int], out: int, bits: int, residual: int,
+        epilogue: Sequence[int] | None, /,
+    ) -> None: ...  # fmt: skip
+    def to_nhwc(self, batch: int, channels: int, pixels: int, x: int, out: int, /) -> None: ...
+    def to_nchw(self, batch: int, channels: int, pixels: int, x: int, out: int, /) -> None: ...
+    def run(self, addresses: list[int], /) -> None: ...
+    def run_timed(self, addresses: list[int], /) -> list[int]: ...
+    def describe(self, i: int, /) -> str: ...
+    def __len__(self) -> int: ...
+    @property
+    def slots(self) -> int: ...

@@ -39,5 +39,9 @@ class PackedError(BnnError, ValueError):
     """An argument that a 1-bit operation cannot take, or a layer that cannot be packed."""
 
 
+class PackedFormatError(PackedError):
+    """A packed file that is damaged, of another format, or not one that may be written."""
+
+
 class NativePartError(BnnError, ImportError):
     """The compiled part of ``bnn`` is missing, or is another version's."""

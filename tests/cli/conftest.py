@@ -109,3 +109,11 @@ def trained_run(tmp_path_factory, train_arguments):
 def trained(trained_run):
     """Its folder."""
     return Path(json.loads(trained_run.stdout)["checkpoint"]).parent
+
+
+@pytest.fixture(scope="session")
+def net(trained, tmp_path_factory):
+    """The trained run, packed."""
+    path = tmp_path_factory.mktemp("packed") / "net.bnn"
+    assert main(["pack", str(trained), "--out", str(path)]) == 0
+    return path

@@ -1,8 +1,12 @@
+import io
 import json
 
 import pytest
+from rich.console import Console
 
-from bnn.cli.demo import _free_folder
+from bnn.cli.demo import _free_folder, _speed
+from bnn.cli.stopwatch import Latency
+from bnn.errors import NativePartError
 from bnn.training import TrainConfig
 
 
@@ -28,8 +32,12 @@ def test_demo_twice(bnn, folder):
     assert ran.code == 0
     assert ran.stderr == ""
     assert max(len(line) for line in ran.stdout.splitlines() if str(folder) not in line) <= 80
-    for expected in ("test accuracy", "BOPs", "packed", "layer1.0.conv1", "Try next", "bnn eval"):
+    for expected in (
+        *("test accuracy", "BOPs", "layer1.0.conv1", "Try next", "bnn eval", "bnn bench"),
+        *("identical in all layers", "360 of 360 samples (100.00%)", "images at a time"),
+    ):
         assert expected in ran.stdout
+    assert f"The file has {(folder / 'net.bnn').stat().st_size:,} bytes" in ran.stdout
     assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert (folder / "binary" / "final.ckpt").is_file()
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
@@ -41,7 +49,34 @@ def test_demo_twice(bnn, folder):
     assert result["binary"]["counts"]["bops"] > 0
     assert result["float"]["counts"]["bops"] == 0
     assert result["binary"]["counts"]["packed_bytes"] < result["float"]["counts"]["packed_bytes"]
+    packed = result["packed"]
+    assert packed["file"] == f"{folder}-2/net.bnn"
+    assert packed["agreement"]["agrees"] is True
+    assert packed["agreement"]["samples"] == 360
+    for batch in ("1", "64"):
+        assert set(packed["latency"][batch]) == {"float", "binary, unpacked", "packed"}
+        assert packed["latency"][batch]["packed"]["median"] > 0
     assert before == {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.usefixtures("quick")
+def test_without_the_native_part_it_ends_with_training(bnn, monkeypatch, tmp_path):
+    def missing():
+        raise NativePartError("the native part is missing.")
+
+    monkeypatch.setattr("bnn.packed.runtime_info", missing)
+    ran = bnn("demo", "--out", tmp_path / "demo", "--epochs", "2", "--quiet", "--json")
+    assert ran.code == 0
+    assert json.loads(ran.stdout)["packed"] is None
+    assert "not packed: the native part is missing." in ran.stderr
+
+
+def test_says_so_where_it_is_slower(capsys, monkeypatch):
+    quick, slow = (Latency(5, t, t, t, t) for t in (10.0, 20.0))
+    raced = {"float": quick, "binary, unpacked": slow, "packed": slow}
+    table = Console(width=80, file=io.StringIO())
+    table.print(_speed({1: raced}))
+    assert "2.0x slower than float" in table.file.getvalue()
 
 
 def test_interrupt(bnn, monkeypatch, tmp_path):

@@ -2,6 +2,8 @@ import json
 
 import pytest
 
+from bnn.training import load_checkpoint
+
 
 def test_shows_what_it_runs_with(bnn):
     ran = bnn("info")
@@ -29,3 +31,39 @@ def test_isa_is_forced_by_name(process, isa, exit_code, said):
     ran = process("bnn info", BNN_ISA=isa)
     assert ran.code == exit_code
     assert said in ran.stdout + ran.stderr
+
+
+def test_packed_file(bnn, net):
+    ran = bnn("info", net)
+    assert ran.code == 0
+    for expected in ("layer3.0.conv2", "binary_conv", "1x1x8x8", "1-bit layers  6"):
+        assert expected in ran.stdout
+    assert f"{net.stat().st_size:,} bytes" in ran.stdout
+    lines = [line for line in ran.stdout.splitlines() if str(net) not in line]
+    assert max(map(len, lines)) <= 80
+
+
+def test_packed_file_as_json(bnn, net, trained):
+    found = json.loads(bnn("info", net, "--json").stdout)
+    assert found["file_bytes"] == net.stat().st_size
+    assert found["one_bit_layers"] == 6
+    assert found["peak_bytes"] > 0
+    ones = [layer for layer in found["layers"] if layer["weight_bits"] == 1]
+    model = load_checkpoint(trained).model
+    for layer in ones:
+        weight = model.get_submodule(layer["name"].split("#")[0]).weight
+        assert layer["weights"] == weight.numel()
+        assert layer["input_bits"] == 1
+    assert sum(layer["bytes"] for layer in found["layers"]) == found["weight_bytes"]
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\x93random", b"\xff" * 100])
+def test_no_packed_file(fails, tmp_path, content):
+    path = tmp_path / "x.bnn"
+    if content is not None:
+        path.write_bytes(content)
+    assert "x.bnn" in fails("info", path, code=1)
+
+
+def test_a_checkpoint_is_no_packed_file(fails, trained):
+    assert "final.ckpt" in fails("info", trained / "final.ckpt", code=1)

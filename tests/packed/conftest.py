@@ -1,5 +1,9 @@
 """Fixtures: every test that takes ``isa`` runs once with the kernels of each instruction set."""
 
+import hashlib
+import json
+from typing import Any, NamedTuple
+
 import pytest
 import torch
 
@@ -57,3 +61,44 @@ def same():
         torch.testing.assert_close(given, expected, rtol=0, atol=0, equal_nan=True)
 
     return check
+
+
+class PackedParts(NamedTuple):
+    """A packed file taken apart: the graph's JSON, the header without it, and the tensors."""
+
+    document: Any
+    header: dict[str, Any]
+    data: bytes
+
+    @classmethod
+    def of(cls, content):
+        length = int.from_bytes(content[:8], "little")
+        header = json.loads(content[8 : 8 + length])
+        document = json.loads(header.pop("__metadata__")["bnn"])
+        return cls(document, header, content[8 + length :])
+
+    def join(self, document=None, text=None):
+        """Return a file with the right digest, whatever else is wrong."""
+        text = json.dumps(self.document if document is None else document) if text is None else text
+        metadata = {"bnn": text, "digest": "0" * 64}
+        raw = json.dumps({"__metadata__": metadata, **self.header}, separators=(",", ":")).encode()
+        return sealed(raw, self.data)
+
+
+def sealed(header, data):
+    """Return a file of these bytes with the digest of them."""
+    header += b" " * (-len(header) % 8)
+    content = len(header).to_bytes(8, "little") + header + data
+    zeros = b'"digest":"' + b"0" * 64
+    digest = hashlib.sha256(content).hexdigest().encode()
+    return content.replace(zeros, b'"digest":"' + digest, 1)
+
+
+@pytest.fixture(scope="session")
+def parts():
+    return PackedParts.of
+
+
+@pytest.fixture(scope="session")
+def seal():
+    return sealed

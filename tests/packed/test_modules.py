@@ -171,6 +171,23 @@ def test_copies_and_files(tmp_path, same):
     assert_same(torch.load(tmp_path / "layer.pt", weights_only=False), layer, x, same)
 
 
+def test_factors_that_change_are_seen(same):
+    layer, packed, x = example()
+    expected = packed(x)
+    assert packed._epilogue() is packed._epilogue()
+    packed.scale.neg_()
+    packed.bias.neg_()
+    same(packed(x), -expected)
+    packed.scale = -packed.scale
+    packed.bias = -packed.bias
+    same(packed(x), expected)
+    packed.bias = None
+    without = trained(Conv2d(100, 33, 3, padding=1, bias=False, bconfig=XNOR))
+    without.load_state_dict({k: v for k, v in layer.state_dict().items() if k != "bias"})
+    assert_same(packed, without, x, same)
+    assert copy.deepcopy(packed)._epilogue().scale is not packed.scale
+
+
 def test_shares_nothing_with_the_layer(same):
     layer, packed, x = example()
     expected = packed(x)
@@ -351,17 +368,15 @@ class TestBlock:
         return conv, norm, act
 
     def test_equals_the_emulated_block(self, same):
-        from bnn.packed import Epilogue, functional
+        from bnn.packed import Epilogue, functional, layout
 
         conv, norm, act = self.block()
         x = torch.randn(2, 64, 9, 9)
         packed = PackedConv2d.from_module(conv)
         with torch.no_grad():
-            scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
-            shift = norm.bias - norm.running_mean * scale
-            y = conv(x) * scale.view(-1, 1, 1) + shift.view(-1, 1, 1)
-            emulated = act(y) + x
-            torch.testing.assert_close(emulated, act(norm(conv(x))) + x)  # the norm, folded
+            scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+            shift = layout.fused(-norm.running_mean, scale, norm.bias)
+            emulated = act(norm(conv(x))) + x
             epilogue = Epilogue(
                 scale=packed.scale,
                 affine_scale=scale,

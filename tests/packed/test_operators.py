@@ -96,6 +96,25 @@ def test_other_devices_compute_the_same(name):
         assert a.stride() == b.stride()
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="cuda: this machine has no such device")
+@pytest.mark.parametrize("name", NAMES)
+def test_cuda_computes_the_same(name):
+    operator, arguments, keywords = samples()[name]
+
+    def moved(value):
+        if isinstance(value, list):
+            return [moved(item) for item in value]
+        return value.cuda() if isinstance(value, torch.Tensor) else value
+
+    function = getattr(torch.ops.bnn, operator)
+    expected = function(*arguments, **keywords)
+    given = function(*map(moved, arguments), **{k: moved(v) for k, v in keywords.items()})
+    tolerance = 1e-4 if operator == "weight_only_conv" else 0
+    torch.testing.assert_close(
+        given, moved(expected), rtol=tolerance, atol=tolerance, check_stride=True
+    )
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_empty_batch(name):
     operator, arguments, keywords = samples()[name]
@@ -124,6 +143,8 @@ class Block(nn.Module):
         self.register_buffer("pointwise", layout.pack(torch.randn(32, 64, 1, 1)))
         self.register_buffer("scale", torch.randn(64))
         self.register_buffer("slope", torch.rand(64))
+        self.register_buffer("along", layout.pack(torch.randn(16, 64, 3)))
+        self.register_buffer("flat", layout.pack(torch.randn(9, 128)))
         self.head = nn.Conv2d(32, 5, 1).requires_grad_(requires_grad=False)
 
     def forward(self, x):
@@ -142,7 +163,11 @@ class Block(nn.Module):
         z = functional.bconv2d(bits, self.pointwise, 64)
         mean = functional.global_avg_pool(functional.concat([bits, bits], [64, 64]), 128)
         back = functional.unpack(bits, 64) * y
-        return self.head(z).sum((2, 3)), mean, back.relu()
+        rows = functional.bconv1d(bits.flatten(1, 2), self.along, 64, padding=1)
+        flat = functional.blinear(functional.pack(mean), self.flat, 128)
+        floats = functional.weight_only_conv2d(y, self.pointwise, padding=1)
+        others = functional.weight_only_linear(mean, self.flat)
+        return self.head(z).sum((2, 3)), mean, back.relu(), rows, flat, floats, others
 
 
 @pytest.fixture

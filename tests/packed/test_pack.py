@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -70,11 +71,30 @@ def test_pack_with_threshold(isa, shape, dtype, seed, channels_last, given_, val
     same(functional.pack(x, scale, shift), layout.pack(x, scale, shift))
 
 
-def test_threshold_rounds_the_product_before_the_sum(isa):
-    # In one rounding 1/3 * 3 - 1 is not 0 but 2.98e-8; its negative would be a bit.
+def test_threshold_is_rounded_once(isa):
+    # In two roundings -1/3 * 3 + 1 is 0; in one it is -2.98e-8, a bit.
     x, scale, shift = torch.tensor([[1 / 3]]), torch.tensor([-3.0]), torch.tensor([1.0])
     assert (x * scale + shift).item() == 0
-    assert functional.pack(x, scale, shift).item() == 0
+    assert functional.pack(x, scale, shift).item() == 1
+    assert layout.pack(x, scale, shift).item() == 1
+
+
+@settings(max_examples=60)
+@given(shape=shapes, seed=SEEDS, channels_last=st.booleans())
+def test_threshold_is_torchs_batch_norm_to_the_last_bit(shape, seed, channels_last, values, same):
+    if torch.backends.cpu.get_cpu_capability() == "DEFAULT":
+        pytest.skip("torch's kernels for a CPU without FMA round twice")
+    x = values(*shape, seed=seed, specials=False)
+    if channels_last and x.dim() == 4:
+        x = x.contiguous(memory_format=torch.channels_last)
+    mean, weight, bias = (values(shape[1], seed=seed + i, specials=False) for i in (1, 2, 3))
+    var = values(shape[1], seed=seed + 4, specials=False).abs()
+    scale = torch.rsqrt(var + 1e-5) * weight
+    shift = layout.fused(-mean, scale, bias)
+    expected = F.batch_norm(x, mean, var, weight, bias, eps=1e-5)
+    got = layout.fused(x.movedim(1, -1), scale, shift).movedim(-1, 1)
+    same(got, expected)
+    same(functional.pack(x, scale, shift), layout.pack(expected))
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)

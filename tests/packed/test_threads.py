@@ -1,5 +1,7 @@
 """Threads: the native part's own, and many of Python's at once."""
 
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -7,7 +9,8 @@ import torch
 
 import bnn
 from bnn.errors import ConfigError
-from bnn.packed import Epilogue, functional, layout, panels
+from bnn.packed import Epilogue, functional, layout, panels, runtime
+from bnn.packed.shapes import ConvShape
 
 
 @pytest.fixture(autouse=True)
@@ -65,6 +68,42 @@ def test_many_python_threads_at_once(threads, isa, signs):
             for given, wanted in zip(pool.map(run, inputs), expected, strict=True):
                 assert torch.equal(given[0], wanted[0])
                 assert torch.equal(given[1], wanted[1])
+
+
+def test_python_runs_while_the_native_part_computes():
+    size, portable = 3072, runtime.ISAS.index("portable")
+    shape = ConvShape(size, 1, 1, size, size, 1, 1)
+    words = torch.zeros(size, size // 64, dtype=torch.int64)
+    out = torch.empty(size, size, dtype=torch.int32)
+    panel = runtime.make_panel(shape, words, portable)
+    bnn.set_num_threads(1)
+    times = []
+
+    def compute():
+        times.append(time.perf_counter())
+        runtime.bconv2d(shape, words, words, panel, Epilogue(), out_int32=out, isa=portable)
+        times.append(time.perf_counter())
+
+    thread = threading.Thread(target=compute)
+    thread.start()
+    meanwhile = []
+    while thread.is_alive():
+        meanwhile.append(time.perf_counter())
+        time.sleep(1e-3)
+    begin, end = times
+    assert out.unique().tolist() == [size]
+    # With the lock held there would be none between the first and the last instant.
+    assert sum(begin < now < end for now in meanwhile) > 3
+
+
+def test_workers_sleep_between_operations():
+    bnn.set_num_threads(4)
+    weight = torch.zeros(512, 8, dtype=torch.int64)
+    functional.blinear(torch.zeros(512, 8, dtype=torch.int64), weight, 512)
+    time.sleep(0.1)
+    before = time.process_time()
+    time.sleep(0.5)
+    assert time.process_time() - before < 0.1
 
 
 @pytest.mark.parametrize("threads", [0, -1, 1.5, "2", None, 2**40])

@@ -8,20 +8,22 @@ namespace bnn {
 enum class Activation : int { kNone = 0, kRelu = 1, kPrelu = 2, kHardtanh = 3 };
 enum class ResidualAt : int { kNone = 0, kBeforeActivation = 1, kAfterActivation = 2 };
 
-// The steps, in this order, each a separately rounded float32 operation; a null pointer leaves its
-// step out. c is the output channel; `acc` is the exact sum, converted to float32.
+// The steps, in this order, each a float32 operation that is rounded once; a null pointer leaves
+// its step out. c is the output channel; `acc` is the exact sum, converted to float32. fma is
+// rounded once, after the sum: torch's batch norm is one. Without its shift it is the product,
+// without its scale the sum.
 //
 //   v = acc
-//   v = v * scale[c];  v = v + bias[c]
+//   v = v * scale[c];  v = v + bias[c];  v = v * post_scale[c]
 //   v = first_activation(v)                    PReLU: v < 0 ? v * first_slope[c] : v
-//   v = v * affine_scale[c];  v = v + affine_shift[c]
+//   v = fma(v, affine_scale[c], affine_shift[c])
 //   v = v + residual                           if kBeforeActivation
 //   v = v + second_shift_in[c]
 //   v = second_activation(v)
 //   v = v + second_shift_out[c]                (RPReLU is shift, PReLU, shift)
 //   v = v + residual                           if kAfterActivation
 //   out = v
-//   bit = (v * bit_scale[c] + bit_shift[c] < 0)
+//   bit = (fma(v, bit_scale[c], bit_shift[c]) < 0)
 //
 // ReLU and hardtanh keep NaN, as torch does.
 struct Epilogue {
@@ -31,6 +33,7 @@ struct Epilogue {
 
   const float* scale = nullptr;
   const float* bias = nullptr;
+  const float* post_scale = nullptr;
   Activation first_activation = Activation::kNone;
   const float* first_slope = nullptr;
   const float* affine_scale = nullptr;

@@ -7,8 +7,8 @@
 
 namespace bnn {
 
-// bit = (x < 0), or, with scale and shift, bit = (x * scale[c] + shift[c] < 0): x is converted to
-// float32 first, then multiplied, rounded, added, rounded (never fused). NaN gives 0, which is +1.
+// bit = (x < 0), or, with scale and shift, bit = (fma(x, scale[c], shift[c]) < 0): x is converted
+// to float32 first, and the product is not rounded before the sum. NaN gives 0, which is +1.
 struct PackArgs {
   const void* x;  // (batch, channels, pixels), or (batch, pixels, channels) if channels_last
   DType dtype;

@@ -1,6 +1,7 @@
 // What binary networks need between convolutions. Activations are NHWC.
 #pragma once
 
+#include "bnn/epilogue.h"
 #include "bnn/isa.h"
 #include "bnn/word.h"
 
@@ -25,6 +26,19 @@ void bglobal_avgpool(std::size_t batch, std::size_t pixels, std::size_t channels
 // count_include_pad, inside the padded image, which has the same padding on both sides: a window of
 // ceil_mode may hang over it. (batch, height, width, channels) floats.
 void avgpool2d(const PoolShape& shape, bool count_include_pad, const float* x, float* out, Isa isa);
+
+// The same, and the maximum, of floats, followed by an epilogue that begins with it in place of
+// `acc`. A window that holds NaN has NaN.
+void avgpool2d(const PoolShape& shape, bool count_include_pad, const float* x,
+               const Epilogue& epilogue, Isa isa);
+void maxpool2d(const PoolShape& shape, const float* x, const Epilogue& epilogue, Isa isa);
+
+// Mean of all pixels of an image, added one by one.
+void global_avgpool(std::size_t batch, std::size_t pixels, std::size_t channels, const float* x,
+                    const Epilogue& epilogue, Isa isa);
+
+// The window of global_avgpool.
+PoolShape global_window(std::size_t batch, std::size_t pixels, std::size_t channels);
 
 // Rows of bits one after another: out has the channels of all inputs in their order.
 void bconcat(std::size_t rows, std::size_t inputs, const word_t* const* x,

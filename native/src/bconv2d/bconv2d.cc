@@ -2,36 +2,22 @@
 #include "bnn/bconv2d.h"
 
 #include <algorithm>
-#include <memory>
-#include <vector>
 
 #include "bconv2d/depthwise_kernel.h"
-#include "bconv2d/panel.h"
-#include "bconv2d/regions.h"
+#include "bconv2d/plan.h"
 #include "bnn/threads.h"
-#include "epilogue/epilogue.h"
+#include "thread_memory.h"
 
 namespace bnn {
 
 namespace {
 
 constexpr std::size_t kDepthwiseRows = 8;
-constexpr std::size_t kCacheLine = 64;
 constexpr std::size_t kGrainBits = 4 << 20;  // bit operations of about 10 us
-
-struct Kernels {
-  const char* name;
-  void (*tile)(const TileArgs&);
-  std::size_t mr;
-  bool reads_panel;
-  RowForm rows;
-  std::size_t (*panel_bytes)(const PanelShape&);
-  EpilogueKernel epilogue;
-};
 
 std::size_t rows_of(const ConvShape& shape) { return shape.batch * shape.out_h() * shape.out_w(); }
 
-Kernels select(const ConvShape& shape, Isa isa) {
+ConvKernels select(const ConvShape& shape, Isa isa) {
   if (is_depthwise(shape)) {
     const DepthwiseKernel& kernel = select_depthwise(isa);
     return {kernel.name,     kernel.tile, kDepthwiseRows,      true,
@@ -46,7 +32,7 @@ Kernels select(const ConvShape& shape, Isa isa) {
 struct Job {
   const Convolution& conv;
   const std::vector<Region>& regions;
-  const Kernels& kernels;
+  const ConvKernels& kernels;
   const PanelPlan& plan;
   const word_t* weight;
   const char* panel_data;
@@ -56,20 +42,22 @@ struct Job {
   std::size_t part_filters;
 };
 
-// One thread's working memory, for tiles of up to `m` rows.
+// One thread's working memory, for tiles of up to `m` rows. It is not cleared: for one row, that
+// would cost as much as the row.
 struct Scratch {
-  std::unique_ptr<std::int32_t[]> own;  // not cleared: for one row, that would cost as much as it
-  std::int32_t* popcounts;  // in `own`, aligned: no vector of counts crosses a cache line
-  std::vector<const word_t*> bases;
-  std::vector<const word_t*> rows;
-  std::vector<std::size_t> pixels;
+  ThreadMemory memory;
+  std::int32_t* popcounts;  // aligned: no vector of counts crosses a cache line
+  const word_t** bases;
+  const word_t** rows;
+  std::size_t* pixels;
 
   Scratch(std::size_t m, std::size_t stride)
-      : own(new std::int32_t[m * stride + kCacheLine]), bases(m), rows(m), pixels(m) {
-    void* begin = own.get();
-    std::size_t space = kCacheLine;
-    popcounts = static_cast<std::int32_t*>(std::align(kCacheLine, 1, begin, space));
-  }
+      : memory(m *
+               (stride * sizeof(*popcounts) + sizeof(*bases) + sizeof(*rows) + sizeof(*pixels))),
+        popcounts(memory.as<std::int32_t>()),
+        bases(reinterpret_cast<const word_t**>(popcounts + m * stride)),
+        rows(bases + m),
+        pixels(reinterpret_cast<std::size_t*>(rows + m)) {}
 };
 
 // Finds the tile's pixels: their place in the output and the word of their first tap.
@@ -117,7 +105,7 @@ void count(const Job& job, const Region& region, std::size_t m, std::size_t begi
     for (std::size_t i = 0; i < m; ++i) {
       scratch.rows[i] = scratch.bases[i] + g * job.conv.group_words;
     }
-    args.rows = scratch.rows.data();
+    args.rows = scratch.rows;
     if (job.panel_data != nullptr) {
       PanelShape before = group;
       before.n = in_group;
@@ -139,7 +127,7 @@ void run_tile(const Job& job, const Region& region, std::size_t tile, std::size_
   out.begin = part * job.part_filters;
   out.end = std::min(out.begin + job.part_filters, out.channels);
   out.m = locate(job, region, tile, scratch);
-  out.pixels = scratch.pixels.data();
+  out.pixels = scratch.pixels;
   out.popcounts = scratch.popcounts;
   out.stride = job.stride;
   out.k = region.k;
@@ -171,28 +159,37 @@ std::size_t part_filters(const ConvShape& shape, std::size_t tiles) {
 
 const char* bconv2d_kernel(const ConvShape& shape, Isa isa) { return select(shape, isa).name; }
 
-void bconv2d(const ConvShape& shape, const word_t* x, const word_t* weight, const void* panel,
-             const Epilogue& epilogue, Isa isa) {
+BConv2dPlan::BConv2dPlan(const ConvShape& shape, Isa isa)
+    : shape_(shape), kernels_(select(shape, isa)), sizes_(prepare(shape, kernels_.rows)) {
   if (rows_of(shape) == 0 || shape.out_channels == 0) return;
-  const Kernels kernels = select(shape, isa);
-  const Convolution conv = prepare(shape, x, kernels.rows);
-  std::size_t tiles = 0;
-  const std::vector<Region> cut = regions(conv, kernels.mr, &tiles);
-  const PanelPlan plan = plan_panel(shape, panel_kernel(isa));
-  const char* data = kernels.reads_panel && plan.bytes != 0
+  regions_ = regions(sizes_, kernels_.mr, &tiles_);
+  panel_ = plan_panel(shape, panel_kernel(isa));
+}
+
+void BConv2dPlan::run(const word_t* x, const word_t* weight, const void* panel,
+                      const Epilogue& epilogue) const {
+  if (tiles_ == 0) return;
+  const ThreadMemory room(sizes_.room_words * sizeof(word_t));
+  const Convolution conv = prepare(shape_, kernels_.rows, x, room.as<word_t>());
+  const char* data = kernels_.reads_panel && panel_.bytes != 0
                          ? static_cast<const char*>(panel) + kPanelAlign
                          : nullptr;
-  const std::size_t filters = std::min(part_filters(shape, tiles), shape.out_channels);
-  const std::size_t parts = (shape.out_channels + filters - 1) / filters;
+  const std::size_t filters = std::min(part_filters(shape_, tiles_), shape_.out_channels);
+  const std::size_t parts = (shape_.out_channels + filters - 1) / filters;
   // A kernel may write whole blocks: 64 more than the channels is room for any.
   const std::size_t stride = (words(filters) + 1) * kWordBits;
-  const Job job{conv, cut, kernels, plan, weight, data, epilogue, stride, parts, filters};
+  const Job job{conv, regions_, kernels_, panel_, weight, data, epilogue, stride, parts, filters};
   const std::size_t item_bits =
-      kernels.mr * filters * shape.group_channels() * shape.kernel_h * shape.kernel_w;
+      kernels_.mr * filters * shape_.group_channels() * shape_.kernel_h * shape_.kernel_w;
   const std::size_t grain =
       std::max<std::size_t>(kGrainBits / std::max<std::size_t>(item_bits, 1), 1);
-  parallel_for(tiles * parts, grain,
+  parallel_for(tiles_ * parts, grain,
                [&](std::size_t begin, std::size_t end) { run_items(job, begin, end); });
+}
+
+void bconv2d(const ConvShape& shape, const word_t* x, const word_t* weight, const void* panel,
+             const Epilogue& epilogue, Isa isa) {
+  BConv2dPlan(shape, isa).run(x, weight, panel, epilogue);
 }
 
 }  // namespace bnn

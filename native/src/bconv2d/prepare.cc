@@ -15,10 +15,13 @@ std::size_t rows_grain(std::size_t row_words) {
   return std::max<std::size_t>(kGrain / std::max<std::size_t>(row_words, 1), 1);
 }
 
-// Lets the convolution read `own` from now on.
-void take(Convolution& conv, std::unique_ptr<word_t[]> own) {
-  conv.x = own.get();
-  conv.own = std::move(own);
+// Lets the convolution read, from now on, what the caller writes to the memory returned: `count`
+// words, or null if only the sizes are asked for.
+word_t* take(Convolution& conv, std::size_t count) {
+  word_t* own = conv.room == nullptr ? nullptr : conv.room + conv.room_words;
+  conv.room_words += count;
+  conv.x = own;
+  return own;
 }
 
 // The image with a border of +1 (bits 0) or -1 (bits 1, pad bits still 0).
@@ -27,11 +30,11 @@ void pad(Convolution& conv) {
   const std::size_t height = s.height + s.pad_top + s.pad_bottom;
   const std::size_t width = s.width + s.pad_left + s.pad_right;
   const std::size_t pixel = conv.pixel_words;
-  std::unique_ptr<word_t[]> own(new word_t[s.batch * height * width * pixel]);
-  word_t* out = own.get();
   const word_t* x = conv.x;
+  word_t* out = take(conv, s.batch * height * width * pixel);
   const bool ones = s.pad_value < 0;
-  parallel_for(s.batch * height, rows_grain(width * pixel), [&](std::size_t from, std::size_t to) {
+  const std::size_t rows = out == nullptr ? 0 : s.batch * height;
+  parallel_for(rows, rows_grain(width * pixel), [&](std::size_t from, std::size_t to) {
     for (std::size_t row = from; row < to; ++row) {
       const std::size_t y = row % height;
       const bool inside = y >= s.pad_top && y < s.pad_top + s.height;
@@ -51,7 +54,6 @@ void pad(Convolution& conv) {
       border(s.pad_left + s.width, width);
     }
   });
-  take(conv, std::move(own));
   s.height = height;
   s.width = width;
   s.pad_top = s.pad_bottom = s.pad_left = s.pad_right = 0;
@@ -74,17 +76,17 @@ void align_groups(Convolution& conv) {
   const ConvShape& s = conv.shape;
   const std::size_t pixel = s.groups * conv.group_words;
   const std::size_t pixels = s.batch * s.height * s.width;
-  std::unique_ptr<word_t[]> own(new word_t[pixels * pixel]);
-  word_t* out = own.get();
-  parallel_for(pixels, rows_grain(pixel), [&](std::size_t begin, std::size_t end) {
-    for (std::size_t p = begin; p < end; ++p) {
-      for (std::size_t g = 0; g < s.groups; ++g) {
-        copy_bits(conv.x + p * conv.pixel_words, conv.pixel_words, g * s.group_channels(),
-                  s.group_channels(), out + p * pixel + g * conv.group_words);
-      }
-    }
-  });
-  take(conv, std::move(own));
+  const word_t* x = conv.x;
+  word_t* out = take(conv, pixels * pixel);
+  parallel_for(out == nullptr ? 0 : pixels, rows_grain(pixel),
+               [&](std::size_t begin, std::size_t end) {
+                 for (std::size_t p = begin; p < end; ++p) {
+                   for (std::size_t g = 0; g < s.groups; ++g) {
+                     copy_bits(x + p * conv.pixel_words, conv.pixel_words, g * s.group_channels(),
+                               s.group_channels(), out + p * pixel + g * conv.group_words);
+                   }
+                 }
+               });
   conv.pixel_words = pixel;
 }
 
@@ -104,15 +106,14 @@ Halves zip_high(Halves a, Halves b) { return __builtin_shuffle(a, b, Halves{2, 6
 void add_parity(Convolution& conv) {
   const ConvShape& s = conv.shape;
   const std::size_t count = s.batch * s.height * s.width * conv.pixel_words;
-  std::unique_ptr<word_t[]> own(new word_t[2 * count]);
-  word_t* out = own.get();
   const word_t* x = conv.x;
+  word_t* out = take(conv, 2 * count);
   const auto halves = [x](std::size_t first) {
     Halves v;
     std::memcpy(&v, reinterpret_cast<const char*>(x) + first * sizeof(std::uint32_t), sizeof(v));
     return v;
   };
-  parallel_for(count, kGrain, [&](std::size_t begin, std::size_t end) {
+  parallel_for(out == nullptr ? 0 : count, kGrain, [&](std::size_t begin, std::size_t end) {
     std::size_t i = begin;
     for (; i + 2 <= end && i + 3 <= count; i += 2) {
       const Halves half = halves(2 * i);
@@ -127,7 +128,6 @@ void add_parity(Convolution& conv) {
       out[2 * i + 1] = high | (high ^ next ^ next >> 32) << 32;
     }
   });
-  take(conv, std::move(own));
   conv.pixel_words *= 2;
   conv.group_words *= 2;
 }
@@ -138,8 +138,8 @@ bool is_depthwise(const ConvShape& shape) {
   return shape.groups == shape.channels && shape.groups == shape.out_channels && shape.groups > 1;
 }
 
-Convolution prepare(const ConvShape& shape, const word_t* x, RowForm rows) {
-  Convolution conv{shape, x, words(shape.channels), words(shape.group_channels()), {}};
+Convolution prepare(const ConvShape& shape, RowForm rows, const word_t* x, word_t* room) {
+  Convolution conv{shape, x, words(shape.channels), words(shape.group_channels()), room, 0};
   if (shape.pad_value != 0 &&
       (shape.pad_top | shape.pad_bottom | shape.pad_left | shape.pad_right) != 0) {
     pad(conv);

@@ -12,6 +12,10 @@ inline word_t negative(Floats v) {
   return static_cast<word_t>(static_cast<unsigned>(_mm256_movemask_ps(below)));
 }
 
+inline Floats fused(Floats v, Floats scale, Floats shift) {
+  return _mm256_fmadd_ps(v, scale, shift);
+}
+
 }  // namespace
 
 namespace epilogue_8__avx2 {

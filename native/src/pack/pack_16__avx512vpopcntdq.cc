@@ -26,6 +26,10 @@ inline Floats from_int8(Bytes v) {
   return _mm512_maskz_cvtepi32_ps(kAll, wide);
 }
 
+inline Floats fused(Floats v, Floats scale, Floats shift) {
+  return _mm512_fmadd_ps(v, scale, shift);
+}
+
 template <typename At>
 inline word_t negative_word(const At& at, std::size_t vectors) {
   word_t word = 0;

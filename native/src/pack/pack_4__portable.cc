@@ -28,6 +28,12 @@ inline Floats from_int8(Bytes v) {
   return __builtin_convertvector(__builtin_convertvector(v, Ints), Floats);
 }
 
+// A call for each value where the architecture has no such instruction, which only old x86 lacks.
+inline Floats fused(Floats v, Floats scale, Floats shift) {
+  for (std::size_t i = 0; i < kLanes; ++i) v[i] = __builtin_fmaf(v[i], scale[i], shift[i]);
+  return v;
+}
+
 template <typename At>
 inline word_t negative_word(const At& at, std::size_t vectors) {
   constexpr std::size_t kHalf = 32 / kLanes;

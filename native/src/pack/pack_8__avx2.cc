@@ -21,6 +21,10 @@ inline Floats from_int8(Bytes v) {
   return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_cvtsi64_si128(bytes)));
 }
 
+inline Floats fused(Floats v, Floats scale, Floats shift) {
+  return _mm256_fmadd_ps(v, scale, shift);
+}
+
 template <typename At>
 inline word_t negative_word(const At& at, std::size_t vectors) {
   word_t word = 0;

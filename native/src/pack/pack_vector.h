@@ -1,7 +1,7 @@
-// Packing in vectors of BNN_LANES elements: bit = (x < 0), or (x * scale + shift < 0).
+// Packing in vectors of BNN_LANES elements: bit = (x < 0), or (fma(x, scale, shift) < 0).
 //
-// The product and the sum are rounded one after the other. A missing scale is 1 and a missing shift
-// is 0, which changes no sign. An ordered comparison makes NaN and -0.0 bit 0.
+// A missing scale is 1 and a missing shift is 0, which changes no sign. An ordered comparison makes
+// NaN and -0.0 bit 0.
 //
 // Tails: the vector at the end of a row or plane also reads what follows there, and drops it. What
 // would be read beyond the whole tensor is copied and filled with zeros first.
@@ -15,6 +15,9 @@ namespace {
 // Defined by each file: bit i = (value i < 0) of the values in the vectors at(0), at(1), ...
 template <typename At>
 inline word_t negative_word(const At& at, std::size_t vectors);
+
+// Defined by each file: v * scale + shift, rounded once.
+inline Floats fused(Floats v, Floats scale, Floats shift);
 
 // The vector at x, of which only what lies before `end` is read.
 template <typename Type>
@@ -38,18 +41,13 @@ struct Affine {
   }
 };
 
-inline Floats affine(Floats v, Floats scale, Floats shift) {
-  const Floats product = v * scale;
-  return product + shift;
-}
-
 template <typename Type, bool kAffine>
 inline word_t full_word(const typename Type::Element* x, const float* scale, const float* shift) {
   return negative_word(
       [&](std::size_t i) {
         const Floats v = Type::read(x + i * kLanes);
         if (!kAffine) return v;
-        return affine(v, load<Floats>(scale + i * kLanes), load<Floats>(shift + i * kLanes));
+        return fused(v, load<Floats>(scale + i * kLanes), load<Floats>(shift + i * kLanes));
       },
       kWordBits / kLanes);
 }
@@ -79,8 +77,8 @@ void pack_rows_of(const PackArgs& args, std::size_t begin, std::size_t end) {
         [&](std::size_t i) {
           const Floats v = read_before<Type>(from + i * kLanes, limit);
           if (!kAffine) return v;
-          return affine(v, load<Floats>(last.scale + i * kLanes),
-                        load<Floats>(last.shift + i * kLanes));
+          return fused(v, load<Floats>(last.scale + i * kLanes),
+                       load<Floats>(last.shift + i * kLanes));
         },
         (tail + kLanes - 1) / kLanes);
     *out++ = word & valid_bits(tail, 0);
@@ -114,7 +112,7 @@ inline void pack_pixels(const typename Type::Element* x, const typename Type::El
         const typename Type::Element* place = from + v * kLanes;
         Floats value = kVectors > 1 ? Type::read(place) : read_before<Type>(place, limit);
         if (kAffine) {
-          value = affine(value, Floats{} + parameters.scale[c], Floats{} + parameters.shift[c]);
+          value = fused(value, Floats{} + parameters.scale[c], Floats{} + parameters.shift[c]);
         }
         bits[v] |= (value < Floats{}) & bit;
       }

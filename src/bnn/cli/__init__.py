@@ -11,12 +11,25 @@ from collections.abc import Sequence
 
 import typer.main
 
-from bnn.cli import demo, evaluate, info, models, recipes, summary, terminal, train
+from bnn.cli import (
+    bench,
+    demo,
+    evaluate,
+    info,
+    models,
+    pack,
+    recipes,
+    run,
+    summary,
+    terminal,
+    train,
+    verify,
+)
 from bnn.cli.app import Session, app
 from bnn.cli.failures import DONE, FAILED, INTERRUPTED, explain
 
 #: The verbs, as modules; importing one registers its command.
-VERBS = (demo, train, evaluate, summary, recipes, models, info)
+VERBS = (demo, train, evaluate, summary, pack, verify, run, bench, info, recipes, models)
 
 __all__ = ["VERBS", "app", "main"]
 

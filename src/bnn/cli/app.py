@@ -30,7 +30,11 @@ def examples(*lines: str) -> str:
 class _Verbs(typer.core.TyperGroup):
     """Lists the verbs in the order in which they are needed; typer puts groups last."""
 
-    order = ("demo", "train", "eval", "summary", "recipes", "models", "info")
+    order = (
+        *("demo", "train", "eval", "summary"),
+        *("pack", "verify", "run", "bench", "info"),
+        *("recipes", "models"),
+    )
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the names of the verbs, those unknown here at the end."""
@@ -42,9 +46,11 @@ app = typer.Typer(
     name="bnn",
     cls=_Verbs,
     epilog=examples(
-        "bnn demo                        # float against binary, in two minutes",
+        "bnn demo                        # train, pack, verify, time: in two minutes",
         "bnn train --recipe two-step     # train a binary resnet8 on digits",
         "bnn summary resnet18            # layers, parameters, operations, memory",
+        "bnn pack runs/mine -o net.bnn   # one file with 1 bit for each binary weight",
+        "bnn run net.bnn cat.jpg         # what it sees",
         "bnn train --help                # every verb explains itself so",
     ),
     add_completion=False,
@@ -75,7 +81,7 @@ def bnn(
         typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
-    """Binary (1-bit) neural networks in PyTorch: binarize, train, count.
+    """Binary (1-bit) neural networks in PyTorch: binarize, train, count, pack, run.
 
     Results go to stdout, progress to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage.
     """

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import math
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,9 @@ from bnn.registry import unknown_name
 
 if TYPE_CHECKING:
     from torch import nn
+
+# 64 Mi values: an image of 4096x4096. A slip of the finger must not fill the machine's memory.
+_MOST_VALUES = 2**26
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
@@ -85,3 +90,29 @@ def make_model(name: str, arguments: dict[str, Any]) -> nn.Module:
         raise typer.BadParameter(
             f"{name} cannot be made with {given}: {reason}", param_hint="--model-arg"
         ) from error
+
+
+def parse_shape(text: str, batch: int = 1) -> tuple[int, int, int]:
+    """Return (channels, height, width) of ``CxHxW``.
+
+    Example:
+        >>> parse_shape("3x224x224")
+        (3, 224, 224)
+    """
+    found = re.fullmatch(r"([1-9]\d{0,7})x([1-9]\d{0,7})x([1-9]\d{0,7})", text, re.ASCII)
+    if found is None:
+        raise typer.BadParameter(
+            f"{text!r} is not CxHxW, for example 3x224x224.", param_hint="--input"
+        )
+    channels, height, width = map(int, found.groups())
+    check_size((batch, channels, height, width))
+    return channels, height, width
+
+
+def check_size(shape: Sequence[int]) -> None:
+    """Refuse a batch of images that is too large for any purpose here."""
+    if math.prod(shape) > _MOST_VALUES:
+        raise typer.BadParameter(
+            f"{'x'.join(map(str, shape))} has more than {_MOST_VALUES:,} values.",
+            param_hint="--input",
+        )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,15 +10,12 @@ import typer
 
 from bnn.cli import terminal
 from bnn.cli.app import app, examples
-from bnn.cli.choices import check_recipe, make_model, parse_model_args, unknown
+from bnn.cli.choices import check_recipe, make_model, parse_model_args, parse_shape, unknown
 
 if TYPE_CHECKING:
     from torch import nn
 
 Shape = tuple[int, int, int]
-
-# 64 Mi values: an image of 4096x4096. A slip of the finger must not fill the machine's memory.
-_MOST_VALUES = 2**26
 
 
 @app.command(
@@ -63,7 +59,7 @@ def summary(
 
     Layer by layer and by precision. A layer is binary only where both of its operands hold one bit.
     """
-    wanted = None if input_shape is None else _parse_shape(input_shape)
+    wanted = None if input_shape is None else parse_shape(input_shape)
     from bnn.models import MODELS
 
     if target in MODELS:
@@ -120,26 +116,6 @@ def _require_file(target: str) -> None:
             f"{unknown('model', target, MODELS)} Nor is there a checkpoint of that name.",
             param_hint="MODEL|CHECKPOINT",
         )
-
-
-def _parse_shape(text: str) -> Shape:
-    """Return (channels, height, width) of ``CxHxW``.
-
-    Example:
-        >>> _parse_shape("3x224x224")
-        (3, 224, 224)
-    """
-    found = re.fullmatch(r"([1-9]\d{0,7})x([1-9]\d{0,7})x([1-9]\d{0,7})", text, re.ASCII)
-    if found is None:
-        raise typer.BadParameter(
-            f"{text!r} is not CxHxW, for example 3x224x224.", param_hint="--input"
-        )
-    channels, height, width = map(int, found.groups())
-    if math.prod((channels, height, width)) > _MOST_VALUES:
-        raise typer.BadParameter(
-            f"{text} has more than {_MOST_VALUES:,} values.", param_hint="--input"
-        )
-    return channels, height, width
 
 
 def _report(model: nn.Module, shape: Shape, *, json: bool, about: dict[str, Any]) -> None:

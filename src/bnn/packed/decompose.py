@@ -30,12 +30,21 @@ class Parts(NamedTuple):
     post_scale: Tensor | None
 
 
-def decompose(layer: nn.Module, kind: type[BinaryLayer]) -> Parts:
+def decompose(
+    layer: nn.Module,
+    kind: type[BinaryLayer],
+    *,
+    activation: bool = True,
+    output: bool = True,
+) -> Parts:
     """Return the parts of a binary layer.
 
     Args:
         layer: The layer, which is not changed.
         kind: Its class in :mod:`bnn.layers`.
+        activation: Whether its input must be binary; the caller looks at that stage otherwise.
+        output: Whether its output must be left alone or scaled per channel; otherwise that
+            stage is not looked at, and there is no ``post_scale``.
 
     Raises:
         PackedError: If it is of another kind, or a stage cannot be packed; the message names it.
@@ -48,6 +57,25 @@ def decompose(layer: nn.Module, kind: type[BinaryLayer]) -> Parts:
         Traceback (most recent call last):
         bnn.errors.PackedError: the layer's weight_pre_process is Identity; ...
     """
+    layer = check_kind(layer, kind)
+    if activation:
+        check_activation(layer.activation_pre_process)
+    post = None
+    with torch.no_grad():
+        signs, scale = _weight(layer)
+        bias = None if layer.bias is None else layer.bias.detach()
+        if output:
+            post = post_scale(layer.activation_post_process, len(signs))
+    factors = (None if v is None else _float32(v) for v in (scale, bias, post))
+    return Parts(signs, *factors)
+
+
+def check_kind(layer: nn.Module, kind: type[BinaryLayer]) -> BinaryLayer:
+    """Return a layer that is a ``kind`` and computes nothing of its own.
+
+    Raises:
+        PackedError: If it is not, or does.
+    """
     if not isinstance(layer, kind):
         raise PackedError(
             f"a {type(layer).__name__} cannot be packed here; give a bnn.layers.{kind.__name__}. "
@@ -59,13 +87,7 @@ def decompose(layer: nn.Module, kind: type[BinaryLayer]) -> Parts:
                 f"the layer, a {type(layer).__name__}, has a {method} of its own; packed layers "
                 f"compute what bnn.layers.{kind.__name__} does."
             )
-    _check_activation(layer.activation_pre_process)
-    with torch.no_grad():
-        signs, scale = _weight(layer)
-        bias = None if layer.bias is None else layer.bias.detach()
-        post_scale = _post_scale(layer.activation_post_process, len(signs))
-    factors = (None if v is None else _float32(v) for v in (scale, bias, post_scale))
-    return Parts(signs, *factors)
+    return layer
 
 
 def _float32(factor: Tensor) -> Tensor:
@@ -81,7 +103,7 @@ def _refuse(stage: str, module: nn.Module, why: str, allowed: str) -> PackedErro
     return PackedError(f"the layer's {stage} is {type(module).__name__}{why}; allowed: {allowed}.")
 
 
-def _is_sign(module: nn.Module) -> bool:
+def is_sign(module: nn.Module) -> bool:
     """Say whether it is one of _SIGNS, or a subclass that computes the same."""
     return any(isinstance(module, cls) and type(module).forward is cls.forward for cls in _SIGNS)
 
@@ -93,8 +115,9 @@ def _check_deterministic(stage: str, module: nn.Module) -> None:
         )
 
 
-def _check_activation(module: nn.Module) -> None:
-    if not _is_sign(module):
+def check_activation(module: nn.Module) -> None:
+    """Raise PackedError if an input stage is not the sign."""
+    if not is_sign(module):
         raise _refuse("activation_pre_process", module, "", _SIGN_NAMES)
     _check_deterministic("activation_pre_process", module)
 
@@ -103,7 +126,7 @@ def _weight(layer: BinaryLayer) -> tuple[Tensor, Tensor | None]:
     """Return signs in a type that can be packed, and the scale."""
     binarizer, stage = layer.weight_pre_process, "weight_pre_process"
     weight = layer.weight.detach()
-    if _is_sign(binarizer):
+    if is_sign(binarizer):
         _check_deterministic(stage, binarizer)
         signs, scale = binarizer(weight), None
     elif (
@@ -122,7 +145,8 @@ def _weight(layer: BinaryLayer) -> tuple[Tensor, Tensor | None]:
     return signs.to(torch.int8), scale
 
 
-def _post_scale(module: nn.Module, out: int) -> Tensor | None:
+def post_scale(module: nn.Module, out: int) -> Tensor | None:
+    """Return an output stage's scale of each of ``out`` channels, or None for no scale."""
     stage, allowed = "activation_post_process", "Identity, BasicScaleBinarizer with one per channel"
     if isinstance(module, nn.Identity):
         return None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from torch import Tensor
 
 from bnn.errors import PackedError
+from bnn.packed.library import are_ordinary
 
 Activation = Literal["relu", "prelu", "hardtanh"]
 ResidualAt = Literal["before_activation", "after_activation"]
@@ -20,27 +22,31 @@ RESIDUAL_AT: dict[str | None, int] = {None: 0, "before_activation": 1, "after_ac
 class Epilogue:
     """The steps from a sum to the layer's output; what is None is left out.
 
-    Each step is one float32 operation, rounded by itself, in this order. ``acc`` is the exact sum,
-    converted to float32; ``c`` is the output channel::
+    Each step is one float32 operation, rounded once, in this order. ``acc`` is the exact sum,
+    converted to float32; ``c`` is the output channel; ``fma`` is rounded after its sum alone, as
+    torch's batch norm is on the CPU::
 
         v = acc
-        v = v * scale[c];  v = v + bias[c]
+        v = v * scale[c];  v = v + bias[c];  v = v * post_scale[c]
         v = first_activation(v)                    # "prelu": v * first_slope[c] where v < 0
-        v = v * affine_scale[c];  v = v + affine_shift[c]
+        v = fma(v, affine_scale[c], affine_shift[c])
         v = v + residual                           # if residual_at == "before_activation"
         v = v + second_shift_in[c]
         v = second_activation(v)                   # "prelu": v * second_slope[c] where v < 0
         v = v + second_shift_out[c]                # RPReLU is shift, PReLU, shift
         v = v + residual                           # if residual_at == "after_activation"
         out = v
-        bit = v * bit_scale[c] + bit_shift[c] < 0
+        bit = fma(v, bit_scale[c], bit_shift[c]) < 0
 
-    So a batch norm and the sign of the next layer are ``bit_scale`` and ``bit_shift``. The residual
-    itself is an argument of the call, not of the epilogue.
+    An ``fma`` without its shift is the product, and without its scale the sum. So a batch norm is
+    ``affine_scale`` and ``affine_shift``, or, before the next layer's sign, ``bit_scale`` and
+    ``bit_shift``: ``scale = weight * rsqrt(var + eps)``, ``shift = bias - mean * scale``. The
+    residual itself is an argument of the call, not of the epilogue.
 
     Attributes:
         scale: ``(O,)`` float32, like every tensor here.
         bias: ``(O,)``.
+        post_scale: ``(O,)``: a scale of the layer's output, bias included.
         first_activation: ``"relu"``, ``"prelu"``, ``"hardtanh"`` or None.
         first_slope: ``(O,)``: exactly where ``first_activation`` is ``"prelu"``.
         affine_scale: ``(O,)``.
@@ -64,6 +70,7 @@ class Epilogue:
 
     scale: Tensor | None = None
     bias: Tensor | None = None
+    post_scale: Tensor | None = None
     first_activation: Activation | None = None
     first_slope: Tensor | None = None
     affine_scale: Tensor | None = None
@@ -84,6 +91,21 @@ class Epilogue:
             value = getattr(self, name)
             if value is not None and not isinstance(value, Tensor):
                 raise PackedError(f"Epilogue: {name} is {value!r}; give a tensor or None.")
+
+    @functools.cached_property
+    def names(self) -> tuple[str, ...]:
+        """Names of the fields that are not None."""
+        return tuple(self.given())
+
+    @functools.cached_property
+    def vectors(self) -> tuple[Tensor, ...]:
+        """The tensors that are given."""
+        return tuple(self.tensors().values())
+
+    @functools.cached_property
+    def is_plain(self) -> bool:
+        """Whether all tensors are ordinary ones: see :func:`bnn.packed.library.is_plain`."""
+        return are_ordinary(self.vectors)
 
     def given(self) -> dict[str, Any]:
         """Return the fields that are not None, by name."""

@@ -32,17 +32,15 @@ def pack_bits(bits: Tensor) -> Tensor:
 
 
 def pack(x: Tensor, scale: Tensor | None = None, shift: Tensor | None = None) -> Tensor:
-    """Return the bits ``x * scale + shift < 0``, ``(N, C, *) -> (N, *, words(C))``.
+    """Return the bits ``fma(x, scale, shift) < 0``, ``(N, C, *) -> (N, *, words(C))``.
 
     Example:
         >>> pack(torch.tensor([[0.5, -1.0, -2.0]]))
         tensor([[6]])
     """
     x = x.movedim(1, -1)
-    if scale is not None:
-        x = x.float() * scale
-    if shift is not None:
-        x = x.float() + shift
+    if scale is not None or shift is not None:
+        x = fused(x.float(), scale, shift)
     return pack_bits(x < 0)
 
 
@@ -86,13 +84,21 @@ def bconv2d(shape: ConvShape, x: Tensor, weight: Tensor) -> Tensor:
     image = F.pad(image, pads, value=shape.pad_value)
     filters = unpack(weight, shape.group_channels, exact).movedim(-1, 1)
     out = F.conv2d(
-        image,
-        filters,
+        _in_order(image),
+        _in_order(filters),
         stride=shape[7:9],
         dilation=shape[9:11],
         groups=shape.groups,
     )
     return _integers(out.movedim(1, -1))
+
+
+def _in_order(x: Tensor) -> Tensor:
+    """Return ``x`` with its axes in memory as they are in its shape.
+
+    torch 2.13 reads beyond channels_last images of one channel, with strides such as (1, 2).
+    """
+    return x.clone(memory_format=torch.contiguous_format)
 
 
 def _exact(largest: int) -> torch.dtype:
@@ -108,9 +114,9 @@ def _integers(sums: Tensor) -> Tensor:
 def finish(acc: Tensor, epilogue: Epilogue, residual: Tensor | None = None) -> Tensor:
     """Return the epilogue's ``out``: ``(..., O)`` int32 and float32 -> float32."""
     e = epilogue
-    v = _affine(acc.float(), e.scale, e.bias)
+    v = _affine(_affine(acc.float(), e.scale, e.bias), e.post_scale, None)
     v = _activate(v, e.first_activation, e.first_slope)
-    v = _affine(v, e.affine_scale, e.affine_shift)
+    v = fused(v, e.affine_scale, e.affine_shift)
     if residual is not None and e.residual_at == "before_activation":
         v = v + residual
     v = _affine(v, None, e.second_shift_in)
@@ -123,7 +129,7 @@ def finish(acc: Tensor, epilogue: Epilogue, residual: Tensor | None = None) -> T
 
 def threshold(v: Tensor, epilogue: Epilogue) -> Tensor:
     """Return the epilogue's bits for its ``out``: ``(..., O) -> (..., words(O))``."""
-    return pack_bits(_affine(v, epilogue.bit_scale, epilogue.bit_shift) < 0)
+    return pack_bits(fused(v, epilogue.bit_scale, epilogue.bit_shift) < 0)
 
 
 def _affine(v: Tensor, scale: Tensor | None, shift: Tensor | None) -> Tensor:
@@ -132,6 +138,22 @@ def _affine(v: Tensor, scale: Tensor | None, shift: Tensor | None) -> Tensor:
     if shift is not None:
         v = v + shift
     return v
+
+
+def fused(v: Tensor, scale: Tensor | None, shift: Tensor | None) -> Tensor:
+    """Return ``v * scale + shift``, rounded once."""
+    if scale is None or shift is None:
+        return _affine(v, scale, shift)
+    product = v.double() * scale.double()  # exact: 24 + 24 bits
+    total = product + shift.double()
+    # What that sum lost. Where it did, its last bit is made odd: rounding it to float32 then goes
+    # the way that the exact sum would (Boldo and Melquiond, 2008).
+    back = total - product
+    lost = (product - (total - back)) + (shift.double() - back)
+    bits = total.view(torch.int64)
+    towards = torch.where((lost > 0) == (total > 0), 1, -1)
+    inexact = (lost != 0) & lost.isfinite() & (bits & 1 == 0)
+    return torch.where(inexact, bits + towards, bits).view(torch.float64).float()
 
 
 def _activate(v: Tensor, activation: str | None, slope: Tensor | None) -> Tensor:
@@ -222,8 +244,8 @@ def weight_only_conv2d(
     """Return ``sum(x * sign(w)) * scale + bias``, float32 ``(N, H, W, C) -> (N, h, w, O)``."""
     pads = (shape.pad_left, shape.pad_right, shape.pad_top, shape.pad_bottom)
     out = F.conv2d(
-        F.pad(x.movedim(-1, 1), pads),
-        unpack(weight, shape.group_channels).movedim(-1, 1),
+        _in_order(F.pad(x.movedim(-1, 1), pads)),
+        _in_order(unpack(weight, shape.group_channels).movedim(-1, 1)),
         stride=shape[7:9],
         dilation=shape[9:11],
         groups=shape.groups,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, ClassVar, cast
 
@@ -71,11 +72,15 @@ class PackedLinear(PackedLayer):
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - as in nn
         """Return the layer's output."""
         self._check_input(input, None, self.in_features, -1)
-        rows = input.reshape(input.shape[:-1].numel(), self.in_features)
-        out = functional.blinear(
-            self._bits(rows), self.weight, self.in_features, epilogue=self._epilogue()
-        )
-        return cast(Tensor, out).view(*input.shape[:-1], self.out_features).to(input.dtype)
+        lead = input.shape[:-1]
+        rows = input if len(lead) == 1 else input.reshape(math.prod(lead), self.in_features)
+        out = cast(
+            Tensor,
+            functional.blinear(
+                self._bits(rows), self.weight, self.in_features, epilogue=self._epilogue()
+            ),
+        ).to(input.dtype)
+        return out if len(lead) == 1 else out.view(*lead, self.out_features)
 
     def extra_repr(self) -> str:
         """Show sizes, factors and bytes."""

@@ -15,7 +15,7 @@ from torch import Tensor
 from bnn.errors import PackedError
 from bnn.packed import checks, layout, runtime
 from bnn.packed.conv_ops import bconv, weight_only_conv
-from bnn.packed.library import ready, register
+from bnn.packed.library import check_whole, ready, register, remember
 from bnn.packed.shapes import PoolShape, words
 
 __all__ = [
@@ -34,38 +34,57 @@ __all__ = [
 # --- pack, unpack -----------------------------------------------------------------------------
 
 
+_PACKED_TYPES = tuple(runtime.DTYPES)
+
+
 def _pack_size(x: Tensor, scale: Tensor | None, shift: Tensor | None) -> tuple[int, ...]:
     checks.check_tensors("pack", {"x": x, "scale": scale, "shift": shift})
-    checks.check_dtype(
-        "pack", "x", x, tuple(runtime.DTYPES), "Convert it, for example with x.float()."
-    )
-    if x.dim() < 2 or x.shape[1] < 1:
+    checks.check_dtype("pack", "x", x, _PACKED_TYPES, "Convert it, for example with x.float().")
+    shape = x.shape
+    if len(shape) < 2 or shape[1] < 1:
         raise PackedError(
-            f"pack: x has shape {tuple(x.shape)}; it must be (N, C, *) with at least one channel."
+            f"pack: x has shape {tuple(shape)}; it must be (N, C, *) with at least one channel."
         )
-    checks.check_vectors("pack", {"scale": scale, "shift": shift}, x.shape[1])
-    return (x.shape[0], *x.shape[2:], words(x.shape[1]))
+    checks.check_vectors("pack", {"scale": scale, "shift": shift}, shape[1])
+    return (shape[0], *shape[2:], words(shape[1]))
 
 
-def _pack_cpu(x: Tensor, scale: Tensor | None, shift: Tensor | None) -> Tensor:
-    out = torch.empty(_pack_size(x, scale, shift), dtype=torch.int64)
+_SIZES: dict[Any, tuple[tuple[int, ...], tuple[int, int, int]]] = {}
+
+
+def pack_cpu(x: Tensor, scale: Tensor | None, shift: Tensor | None) -> Tensor:
+    """Compute ``bnn::pack`` of CPU tensors: what the operator does once torch has called it."""
+    sizes = (x.shape, x.dtype)
+    known = _SIZES.get(sizes)
+    if known is None or x.requires_grad or scale is not None or shift is not None:
+        size = _pack_size(x, scale, shift)
+        batch, channels = x.shape[:2]
+        known = remember(_SIZES, sizes, (size, (batch, channels, math.prod(size[1:-1]))))
+        scale = None if scale is None else ready("pack", "scale", scale)
+        shift = None if shift is None else ready("pack", "shift", shift)
+    out = x.new_empty(known[0], dtype=torch.int64)
     if out.numel() == 0:
         return out
-    nhwc = x.movedim(1, -1)
-    channels_last = nhwc.is_contiguous() and not x.is_contiguous()
-    x = ready("pack", "x", nhwc if channels_last else x)
-    batch, *pixels = out.shape[:-1]
-    sizes = (batch, nhwc.shape[-1], math.prod(pixels))
+    channels_last = not x.is_contiguous()
+    if channels_last and not _is_channels_last(x):
+        x, channels_last = x.contiguous(), False
+    check_whole("pack", "x", x)
     runtime.pack(
         x,
         out,
-        sizes=sizes,
+        sizes=known[1],
         channels_last=channels_last,
-        scale=None if scale is None else ready("pack", "scale", scale),
-        shift=None if shift is None else ready("pack", "shift", shift),
+        scale=scale,
+        shift=shift,
         isa=runtime.isa(),
     )
     return out
+
+
+def _is_channels_last(x: Tensor) -> bool:
+    if x.dim() == 4:  # without a view, which takes 1 us
+        return x.is_contiguous(memory_format=torch.channels_last)
+    return x.movedim(1, -1).is_contiguous()
 
 
 def _pack_other(x: Tensor, scale: Tensor | None, shift: Tensor | None) -> Tensor:
@@ -79,7 +98,7 @@ def _pack_fake(x: Tensor, scale: Tensor | None, shift: Tensor | None) -> Tensor:
 
 pack = register(
     "pack(Tensor x, Tensor? scale, Tensor? shift) -> Tensor",
-    cpu=_pack_cpu,
+    cpu=pack_cpu,
     other=_pack_other,
     fake=_pack_fake,
 )
@@ -136,16 +155,20 @@ def _max_pool2d_shape(
     return checks.pool_shape(op, sizes, kernel, stride, padding, dilation, ceil_mode)
 
 
-def _max_pool2d_empty(x: Tensor, *rest: Any) -> Tensor:
-    shape = _max_pool2d_shape(x, *rest)
+def _pooled(x: Tensor, shape: PoolShape) -> Tensor:
+    """Return the output, not yet written; its last axis is that of ``x``."""
     return x.new_empty((shape.batch, shape.out_h, shape.out_w, x.shape[-1]))
 
 
+def _max_pool2d_fake(x: Tensor, *rest: Any) -> Tensor:
+    return _pooled(x, _max_pool2d_shape(x, *rest))
+
+
 def _max_pool2d_cpu(x: Tensor, *rest: Any) -> Tensor:
-    out = _max_pool2d_empty(x, *rest)
+    shape = _max_pool2d_shape(x, *rest)
+    out = _pooled(x, shape)
     if out.numel():
-        x = ready("max_pool2d", "x", x)
-        runtime.max_pool2d(_max_pool2d_shape(x, *rest), x, out, isa=runtime.isa())
+        runtime.max_pool2d(shape, ready("max_pool2d", "x", x), out, isa=runtime.isa())
     return out
 
 
@@ -158,7 +181,7 @@ max_pool2d = register(
     "int[] dilation, bool ceil_mode) -> Tensor",
     cpu=_max_pool2d_cpu,
     other=_max_pool2d_other,
-    fake=_max_pool2d_empty,
+    fake=_max_pool2d_fake,
 )
 
 
@@ -229,16 +252,15 @@ def _hangs_over(shape: PoolShape) -> bool:
     return bottom > s.height + s.pad_top or right > s.width + s.pad_left
 
 
-def _avg_pool2d_empty(x: Tensor, *rest: Any) -> Tensor:
-    shape, _ = _avg_pool2d_shape(x, *rest)
-    return x.new_empty((shape.batch, shape.out_h, shape.out_w, shape.channels))
+def _avg_pool2d_fake(x: Tensor, *rest: Any) -> Tensor:
+    return _pooled(x, _avg_pool2d_shape(x, *rest)[0])
 
 
 def _avg_pool2d_cpu(x: Tensor, *rest: Any) -> Tensor:
-    out = _avg_pool2d_empty(x, *rest)
+    shape, counted = _avg_pool2d_shape(x, *rest)
+    out = _pooled(x, shape)
     if out.numel():
         x = ready("avg_pool2d", "x", x)
-        shape, counted = _avg_pool2d_shape(x, *rest)
         runtime.avg_pool2d(shape, x, out, count_include_pad=counted, isa=runtime.isa())
     return out
 
@@ -253,7 +275,7 @@ avg_pool2d = register(
     "bool count_include_pad) -> Tensor",
     cpu=_avg_pool2d_cpu,
     other=_avg_pool2d_other,
-    fake=_avg_pool2d_empty,
+    fake=_avg_pool2d_fake,
 )
 
 

@@ -223,6 +223,13 @@ def unpack(
     native().unpack(x.data_ptr(), DTYPES[out.dtype], *sizes, channels_last, out.data_ptr(), isa)
 
 
+def aligned(size: int) -> Tensor:
+    """Return so many bytes, not written, at an aligned address."""
+    room = torch.empty(size + PANEL_ALIGN, dtype=torch.uint8, device="cpu")  # whatever the default
+    offset = -room.data_ptr() % PANEL_ALIGN
+    return room[offset : offset + size]
+
+
 def panel_bytes(shape: ConvShape, isa: int) -> int:
     """Return the size of the layer's panel; 0: its kernels read the weight as it is."""
     return int(native().panel_bytes(*shape, isa))
@@ -233,9 +240,7 @@ def make_panel(shape: ConvShape, weight: Tensor, isa: int) -> Tensor | None:
     size = panel_bytes(shape, isa)
     if size == 0:
         return None
-    room = torch.empty(size + PANEL_ALIGN, dtype=torch.uint8)
-    offset = -room.data_ptr() % PANEL_ALIGN
-    panel = room[offset : offset + size]
+    panel = aligned(size)
     native().make_panel(*shape, weight.data_ptr(), panel.data_ptr(), isa)
     return panel
 
@@ -272,6 +277,7 @@ def bconv2d(
         _at(bits),
         _at(e.scale),
         _at(e.bias),
+        _at(e.post_scale),
         ACTIVATIONS[e.first_activation],
         _at(e.first_slope),
         _at(e.affine_scale),

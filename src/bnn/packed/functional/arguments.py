@@ -37,21 +37,23 @@ def check_int(op: str, name: str, value: int) -> int:
     return value
 
 
-def each_axis(op: str, name: str, value: Size, count: int) -> list[int]:
+def each_axis(op: str, name: str, value: Size, count: int) -> tuple[int, ...]:
     """Return one number for each axis."""
     if isinstance(value, int):
-        return [check_int(op, name, value)] * count
+        return (check_int(op, name, value),) * count
     if not isinstance(value, (tuple, list)) or len(value) != count:
         form = f"one or {count}" if count > 1 else "one"
         raise PackedError(f"{op}: {name} is {value!r}; give {form}.")
-    return [check_int(op, name, item) for item in value]
+    return tuple([check_int(op, name, item) for item in value])
 
 
-def both_ends(op: str, value: Size, axes: int) -> list[int]:
+def both_ends(op: str, value: Size, axes: int) -> tuple[int, ...]:
     """Return what is padded before and after each axis."""
+    if isinstance(value, int):
+        return (check_int(op, "padding", value),) * (2 * axes)
     if isinstance(value, (tuple, list)) and len(value) == 2 * axes:
-        return [check_int(op, "padding", item) for item in value]
-    if not isinstance(value, int) and not (isinstance(value, (tuple, list)) and len(value) == axes):
+        return tuple([check_int(op, "padding", item) for item in value])
+    if not (isinstance(value, (tuple, list)) and len(value) == axes):
         form = "one number, (before, after)" if axes == 1 else "one number, two or four"
         raise PackedError(f"{op}: padding is {value!r}; give {form}.")
-    return [pad for size in each_axis(op, "padding", value, axes) for pad in (size, size)]
+    return tuple([pad for size in each_axis(op, "padding", value, axes) for pad in (size, size)])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor
 
 from bnn.errors import PackedError
@@ -95,6 +97,6 @@ def weight_only_linear(
             "(*, K) and (O, words)."
         )
     lead = x.shape[:-1]
-    rows = x.reshape(lead.numel(), x.shape[-1])
+    rows = x.reshape(math.prod(lead), x.shape[-1])
     out: Tensor = ops.weight_only_conv(rows, weight, scale, bias, [], [], [], 1)
     return out.view(*lead, out.shape[-1])

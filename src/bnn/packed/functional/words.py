@@ -10,6 +10,7 @@ from torch import Tensor
 from bnn.errors import PackedError
 from bnn.packed import ops
 from bnn.packed.functional.arguments import channels_first, check_int, check_tensors
+from bnn.packed.library import is_plain
 
 
 def pack(x: Tensor, scale: Tensor | None = None, shift: Tensor | None = None) -> Tensor:
@@ -32,6 +33,8 @@ def pack(x: Tensor, scale: Tensor | None = None, shift: Tensor | None = None) ->
         tensor([[6]])
     """
     check_tensors("pack", x=x, scale=scale, shift=shift)
+    if scale is None and shift is None and not torch.compiler.is_compiling() and is_plain(x):
+        return ops.pack_cpu(x, None, None)
     packed: Tensor = ops.pack(x, scale, shift)
     return packed
 

@@ -1,0 +1,1 @@
+"""Parts of benchmarks/networks.py: networks, competitors, memory, targets, tables, the chart."""

@@ -1,0 +1,29 @@
+// Float products, up to 2 vectors of 8 filters, AVX2 with FMA. How: dot_vector.h.
+//
+// Of 16 registers, 12 hold sums, 2 the panel's vectors and one the broadcast value.
+#define BNN_LANES 8
+#include <immintrin.h>
+
+#include "conv2d/dot_vector.h"
+
+namespace bnn {
+namespace {
+
+inline Floats multiply_add(Floats a, Floats b, Floats sum) { return _mm256_fmadd_ps(a, b, sum); }
+
+// Of a NaN and a number, the instruction gives its second operand.
+inline Floats relu(Floats v) { return _mm256_max_ps(Floats{}, v); }
+
+constexpr std::size_t most_pixels(std::size_t vectors) { return 12 / vectors; }
+
+}  // namespace
+
+namespace dot_6x16__avx2 {
+
+std::size_t width(std::size_t n) { return vectors_of(n) * kLanes; }
+std::size_t pixels(std::size_t n) { return most_pixels(vectors_of(n)); }
+void tile(const FloatTile& tile) { run_tile<2>(tile); }
+
+}  // namespace dot_6x16__avx2
+
+}  // namespace bnn

@@ -1,0 +1,68 @@
+// The contract of a float tile kernel: the inner part of convolutions, products and pooling.
+//
+// A tile is up to 16 neighbouring pixels of one output row whose taps all lie inside the image, so
+// that no kernel knows of padding. Its input is addressed directly: a base pointer, a step from one
+// pixel to the next, and runs.
+#pragma once
+
+#include <cstddef>
+
+#include "bnn/isa.h"
+
+namespace bnn {
+
+// `count` floats of x from `offset` after the pixel's base, and the panel's rows that go with them:
+// row, row + row_step, ...
+struct FloatRun {
+  std::ptrdiff_t offset;
+  std::size_t row, count;
+};
+
+struct FloatTile {
+  const float* x;    // of the first pixel
+  std::size_t step;  // to the next pixel
+  const FloatRun* runs;
+  std::size_t run_count;
+  bool units;  // every run is of one float, which is faster than loops of few steps
+  std::size_t row_step;
+  const float* panel;  // of this block of filters (a dot kernel) or of all channels (a lane kernel)
+  const float* divisors;  // (m): of means
+  std::size_t m;          // pixels, 1 to the kernel's most
+  std::size_t n;          // filters or channels
+  const float* bias;      // (n): added to a dot kernel's sums if not null
+  bool relu;              // then
+  float* out;             // (m, stride); excess is scratch
+  std::size_t stride;     // at least n rounded up to a multiple of 64
+};
+
+inline constexpr std::size_t kMostTilePixels = 16;
+
+// Products with filters. A block of up to `block` filters is computed at once; its panel has
+// `width(n)` floats for each of its rows, those beyond n are 0.
+struct DotKernel {
+  const char* name;
+  Isa needs;
+  std::size_t block;  // divides 64
+  std::size_t (*width)(std::size_t n);
+  std::size_t (*pixels)(std::size_t n);  // most pixels of a tile of n filters
+  void (*tile)(const FloatTile& tile);
+};
+
+// Channel by channel. A run is one tap. The panel of a depthwise convolution has a row of
+// lane_width(n) floats for each tap.
+struct LaneKernel {
+  const char* name;
+  Isa needs;
+  std::size_t pixels;
+  void (*depthwise)(const FloatTile& tile);
+  void (*maximum)(const FloatTile& tile);  // NaN if any is; of equals the first; of none -inf
+  void (*mean)(const FloatTile& tile);     // taps are added in the order of the runs
+};
+
+inline std::size_t lane_width(std::size_t n) { return (n + 15) / 16 * 16; }
+
+// The last row of dot.inc or lanes.inc that `isa` includes.
+const DotKernel& select_dot(Isa isa);
+const LaneKernel& select_lanes(Isa isa);
+
+}  // namespace bnn

@@ -1,0 +1,180 @@
+#include "winograd/plan.h"
+
+#include <algorithm>
+
+#include "bnn/map.h"
+#include "bnn/threads.h"
+#include "thread_memory.h"
+
+namespace bnn {
+
+namespace {
+
+constexpr std::size_t kTile = Winograd::kTile, kPoints = Winograd::kPoints;
+constexpr std::size_t kColumns = 2 * kTile;
+constexpr std::size_t kRowStride = kWordBits;   // filters that an epilogue takes at once
+constexpr std::size_t kGrainFloats = 32 << 10;  // about 10 us of copying
+
+// Transforming the input must be little beside using it, and most of a block's filters must exist.
+constexpr std::size_t kMostChannels = 4, kLeastFilters = 48;
+
+// out[o * width + t] = x[kColumns * t + o - pad], 0 outside of x.
+void split_columns(const float* x, std::size_t size, std::size_t pad, std::size_t width,
+                   float* out) {
+  const auto checked = [&](std::size_t begin, std::size_t end) {
+    for (std::size_t t = begin; t < end; ++t) {
+      for (std::size_t o = 0; o < kColumns; ++o) {
+        const std::size_t i = kColumns * t + o - pad;  // before x it wraps around
+        out[o * width + t] = i < size ? x[i] : 0.0f;
+      }
+    }
+  };
+  const std::size_t first = std::min((pad + kColumns - 1) / kColumns, width);
+  const std::size_t last = std::max(std::min((size + pad) / kColumns, width), first);
+  checked(0, first);
+  const float* from = x + kColumns * first - pad;
+  for (std::size_t t = first; t < last; ++t, from += kColumns) {
+    for (std::size_t o = 0; o < kColumns; ++o) out[o * width + t] = from[o];
+  }
+  checked(last, width);
+}
+
+}  // namespace
+
+bool is_winograd(const ConvShape& s) {
+  return s.kernel_h == 7 && s.kernel_w == 7 && s.stride_h == 2 && s.stride_w == 2 &&
+         s.dilation_h == 1 && s.dilation_w == 1 && s.groups == 1 && s.channels <= kMostChannels &&
+         s.out_channels >= kLeastFilters;
+}
+
+std::size_t winograd_panel_floats(const ConvShape& s, Isa isa) {
+  const std::size_t block = select_winograd(isa).block;
+  return (s.out_channels + block - 1) / block * block * Winograd::kRows * s.channels;
+}
+
+// In double, rounded once: U[i][j] = sum of G[i][a] * G[j][b] * weight[2 a + p][2 b + q].
+void make_winograd_panel(const ConvShape& s, const float* weight, float* panel, Isa isa) {
+  const std::size_t block = select_winograd(isa).block;
+  const auto factor = [](int parity, int point, int tap) {
+    if (parity == 0) return Winograd::kG4[point][tap];
+    return Winograd::kG3[point - (point > Winograd::kMissing)][tap];
+  };
+  for (std::size_t first = 0; first < s.out_channels; first += block) {
+    for_each_product(s.channels, [&](int i, int j, std::size_t c, int p, int q) {
+      for (std::size_t n = first; n < first + block; ++n, ++panel) {
+        double sum = 0;
+        for (int a = 0; n < s.out_channels && a < 4 - p; ++a) {
+          for (int b = 0; b < 4 - q; ++b) {
+            const std::size_t tap = (2 * a + p) * 7 + 2 * b + q;
+            sum += factor(p, i, a) * factor(q, j, b) * weight[(n * 49 + tap) * s.channels + c];
+          }
+        }
+        *panel = static_cast<float>(sum);
+      }
+    });
+  }
+}
+
+// What is the same for all tiles of an image.
+struct WinogradPlan::Job {
+  const float* columns;  // (channels, height, kColumns, width)
+  const float* panel;
+  const Epilogue* epilogue;
+  std::size_t image;
+};
+
+WinogradPlan::WinogradPlan(const ConvShape& shape, bool x_nchw, Isa isa)
+    : shape_(shape),
+      x_nchw_(x_nchw),
+      isa_(isa),
+      kernel_(select_winograd(isa)),
+      epilogue_(select_epilogue(isa)),
+      tiles_h_((shape.out_h() + kTile - 1) / kTile),
+      tiles_w_((shape.out_w() + kTile - 1) / kTile),
+      width_((tiles_w_ + 1 + 15) / 16 * 16) {}
+
+// A few tiles of row `ty`: all filters, and their epilogue.
+void WinogradPlan::run_tiles(const Job& job, std::size_t ty, std::size_t tile,
+                             const float* transformed, float* memory) const {
+  const ConvShape& s = shape_;
+  WinogradTiles tiles{};
+  tiles.transformed = transformed + tile;
+  tiles.width = width_;
+  tiles.channels = s.channels;
+  tiles.m = std::min(kWinogradTiles, tiles_w_ - tile);
+  tiles.products = memory;
+  tiles.stride = kRowStride;
+  float* const rows = memory + kPoints * kPoints * kWinogradTiles * kernel_.block;
+  constexpr std::size_t kRowFloats = kWinogradTiles * kTile * kRowStride;
+  const std::size_t ox = tile * kTile, rows_floats = Winograd::kRows * s.channels;
+  EpilogueTile out{};
+  out.epilogue = job.epilogue;
+  out.channels = s.out_channels;
+  out.m = std::min(tiles.m * kTile, s.out_w() - ox);
+  out.stride = kRowStride;
+  for (std::size_t first = 0; first < s.out_channels; first += kRowStride) {
+    out.begin = first;
+    out.end = std::min(first + kRowStride, s.out_channels);
+    for (std::size_t n = out.begin; n < out.end; n += kernel_.block) {
+      tiles.panel = job.panel + n * rows_floats;
+      for (std::size_t a = 0; a < kTile; ++a) tiles.out[a] = rows + a * kRowFloats + (n - first);
+      kernel_.multiply(tiles);
+    }
+    for (std::size_t a = 0; a < kTile && ty * kTile + a < s.out_h(); ++a) {
+      out.first_pixel = (job.image * s.out_h() + ty * kTile + a) * s.out_w() + ox;
+      out.values = rows + a * kRowFloats;
+      epilogue_(out);
+    }
+  }
+}
+
+void WinogradPlan::run_row(const Job& job, std::size_t ty) const {
+  const ConvShape& s = shape_;
+  const std::size_t row_floats = kColumns * width_;
+  const std::size_t products = kPoints * kPoints * kWinogradTiles * kernel_.block;
+  const std::size_t sums = kTile * kWinogradTiles * kTile * kRowStride;
+  const std::size_t transformed = Winograd::kRows * s.channels * width_;
+  const std::size_t scratch = std::max(kPoints * row_floats + 16, products + sums);
+  const ThreadMemory memory((transformed + scratch) * sizeof(float));
+  const float* rows[kMostChannels * kWinogradInputRows];
+  for (std::size_t c = 0; c < s.channels; ++c) {
+    for (std::size_t r = 0; r < kWinogradInputRows; ++r) {
+      const std::size_t y = 2 * kTile * ty + r - s.pad_top;  // above the image it wraps around
+      rows[c * kWinogradInputRows + r] =
+          y < s.height ? job.columns + (c * s.height + y) * row_floats : nullptr;
+    }
+  }
+  float* const base = memory.as<float>();
+  kernel_.transform({rows, s.channels, width_, base + transformed, base});
+  for (std::size_t tile = 0; tile < tiles_w_; tile += kWinogradTiles) {
+    run_tiles(job, ty, tile, base, base + transformed);
+  }
+}
+
+void WinogradPlan::run(const float* x, const void* panel, const Epilogue& epilogue) const {
+  const ConvShape& s = shape_;
+  if (s.batch == 0) return;
+  const std::size_t plane = s.height * s.width, row_floats = kColumns * width_;
+  const ThreadMemory columns(s.channels * s.height * row_floats * sizeof(float));
+  const ThreadMemory planes(x_nchw_ ? 0 : s.channels * plane * sizeof(float));
+  for (std::size_t image = 0; image < s.batch; ++image) {
+    const float* from = x + image * s.channels * plane;
+    if (!x_nchw_) {
+      to_nchw(1, s.channels, plane, from, planes.as<float>(), isa_);
+      from = planes.as<float>();
+    }
+    parallel_for(s.channels * s.height, kGrainFloats / row_floats + 1,
+                 [&](std::size_t begin, std::size_t end) {
+                   for (std::size_t i = begin; i < end; ++i) {
+                     split_columns(from + i * s.width, s.width, s.pad_left, width_,
+                                   columns.as<float>() + i * row_floats);
+                   }
+                 });
+    const Job job{columns.as<float>(), static_cast<const float*>(panel), &epilogue, image};
+    parallel_for(tiles_h_, 1, [&](std::size_t begin, std::size_t end) {
+      for (std::size_t ty = begin; ty < end; ++ty) run_row(job, ty);
+    });
+  }
+}
+
+}  // namespace bnn

@@ -1,0 +1,245 @@
+// Float convolution for every ISA against sums in double, one product at a time; its epilogue as
+// the binary one's, to the last bit; pooling likewise.
+#include "bnn/conv2d.h"
+
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "bnn/map.h"
+#include "bnn/pool.h"
+#include "naive.h"
+
+namespace bnn::test {
+namespace {
+
+using Floats = std::vector<float>;
+
+Floats floats(std::size_t count) {
+  Floats values(count);
+  for (float& v : values) v = random().real();
+  return values;
+}
+
+// Memory that begins away from any alignment and ends where it says.
+Floats nchw(const ConvShape& s, const Floats& nhwc) {
+  Floats x(nhwc.size());
+  const std::size_t plane = s.height * s.width;
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    const std::size_t c = i / plane % s.channels, b = i / plane / s.channels;
+    x[i] = nhwc[(b * plane + i % plane) * s.channels + c];
+  }
+  return x;
+}
+
+void compare(ConvShape s, Isa isa) {
+  s.pad_value = 0;
+  const Floats x = floats(s.batch * s.height * s.width * s.channels);
+  const Floats weight = floats(s.out_channels * s.kernel_h * s.kernel_w * s.group_channels());
+  const std::size_t bytes = conv2d_panel_bytes(s, isa);
+  const Aligned panel(bytes);
+  make_conv2d_panel(s, weight.data(), panel.get(), isa);
+  const std::vector<FloatSum> want = naive_conv2d(s, x.data(), weight.data());
+  const Floats planes = nchw(s, x);
+  Floats bias = floats(s.out_channels);
+  for (const bool x_nchw : {false, true}) {
+    for (const bool relu : {false, true}) {
+      Floats got(want.size(), 99.0f);
+      Epilogue epilogue;
+      epilogue.out = got.data();
+      if (relu) {
+        epilogue.bias = bias.data();
+        epilogue.first_activation = Activation::kRelu;
+      }
+      conv2d(s, x_nchw, x_nchw ? planes.data() : x.data(), panel.get(), epilogue, isa);
+      for (std::size_t i = 0; i < want.size(); ++i) {
+        const double sum = want[i].sum + (relu ? bias[i % s.out_channels] : 0);
+        const double expected = relu && sum < 0 ? 0 : sum;
+        const double room = (want[i].magnitude + 1) * 1e-6 + 1e-6;
+        check(std::fabs(got[i] - expected) <= room,
+              "%s by %s, nchw %d: output %zu is %.9g, not %.9g", describe(s).c_str(),
+              conv2d_kernel(s, isa), x_nchw, i, got[i], expected);
+      }
+    }
+  }
+}
+
+void random_shapes(Isa isa) {
+  for (int round = 0; round < effort(300); ++round) {
+    const Threads restore(random().one_in(3) ? 3 : 1);
+    ConvShape s = random_conv(random());
+    s.channels = std::min<std::size_t>(s.channels, 200 / s.groups * s.groups + s.groups);
+    compare(s, isa);
+  }
+}
+
+// Every number of filters up to two words, and of pixels up to two tiles.
+void tails(Isa isa) {
+  for (std::size_t filters = 1; filters <= 130; filters += effort(100) == 100 ? 1 : 9) {
+    compare(linear(random().between(1, 30), random().between(1, 70), filters), isa);
+  }
+}
+
+void layers_of_networks(Isa isa) {
+  for (const int threads : {1, 4}) {
+    const Threads restore(threads);
+    ConvShape s = linear(1, 3, 64);
+    s.height = s.width = effort(100) == 100 ? 50 : 21;
+    s.kernel_h = s.kernel_w = 7;
+    s.stride_h = s.stride_w = 2;
+    s.pad_top = s.pad_bottom = s.pad_left = s.pad_right = 3;
+    compare(s, isa);
+    s.kernel_h = s.kernel_w = 3;
+    s.pad_top = s.pad_bottom = s.pad_left = s.pad_right = 1;
+    s.channels = 16;
+    s.out_channels = 32;
+    compare(s, isa);
+    s.groups = s.out_channels = 16;
+    compare(s, isa);
+    compare(linear(1, 300, 1000), isa);
+  }
+}
+
+// The sums of a 1x1 convolution with the unit matrix are its input: what follows is exact then.
+void epilogue_is_exact(Isa isa) {
+  for (int round = 0; round < effort(200); ++round) {
+    const Threads restore(random().one_in(3) ? 3 : 1);
+    const std::size_t channels = random().pick({1, 3, 16, 17, 32, 48, 63, 64, 65, 100, 128, 130});
+    const std::size_t rows = random().between(0, 40);
+    const ConvShape s = linear(rows, channels, channels);
+    Floats weight(channels * channels, 0.0f);
+    for (std::size_t c = 0; c < channels; ++c) weight[c * channels + c] = 1;
+    const Aligned panel(conv2d_panel_bytes(s, isa));
+    make_conv2d_panel(s, weight.data(), panel.get(), isa);
+    const Floats x = floats(rows * channels), scale = floats(channels), shift = floats(channels),
+                 slope = floats(channels), residual = floats(rows * channels);
+    Floats out(rows * channels, 99.0f), mapped(rows * channels, 99.0f);
+    std::vector<word_t> bits(rows * words(channels), ~word_t{0}), mapped_bits = bits;
+    Epilogue e;
+    e.out = out.data();
+    e.bits = bits.data();
+    e.affine_scale = scale.data();
+    e.affine_shift = shift.data();
+    e.residual_at = ResidualAt::kBeforeActivation;
+    e.residual = residual.data();
+    e.second_activation = Activation::kPrelu;
+    e.second_slope = slope.data();
+    e.bit_shift = shift.data();
+    conv2d(s, false, x.data(), panel.get(), e, isa);
+    e.out = mapped.data();
+    e.bits = mapped_bits.data();
+    map(rows, channels, x.data(), e, isa);
+    for (std::size_t i = 0; i < out.size(); ++i) {
+      const std::size_t c = i % channels;
+      float v = std::fma(x[i], scale[c], shift[c]);
+      v = v + residual[i];
+      v = v < 0 ? v * slope[c] : v;
+      check(out[i] == v && mapped[i] == v, "%zu channels, output %zu: %.9g and %.9g, not %.9g",
+            channels, i, out[i], mapped[i], v);
+      const bool bit = v + shift[c] < 0;
+      const std::size_t w = i / channels * words(channels) + c / kWordBits;
+      check((bits[w] >> c % kWordBits & 1) == bit && (mapped_bits[w] >> c % kWordBits & 1) == bit,
+            "%zu channels: bit %zu of %.9g", channels, i, v);
+    }
+    check(pad_bits_are_zero(bits, channels) && pad_bits_are_zero(mapped_bits, channels),
+          "%zu channels: pad bits are not 0", channels);
+  }
+}
+
+// Windows against the float pooling that has no tiles, and against one comparison at a time.
+void pooling(Isa isa) {
+  for (int round = 0; round < effort(300); ++round) {
+    const Threads restore(random().one_in(4) ? 3 : 1);
+    PoolShape s{};
+    s.batch = random().between(0, 2);
+    s.kernel_h = random().between(1, 4);
+    s.kernel_w = random().between(1, 4);
+    s.stride_h = random().between(1, 3);
+    s.stride_w = random().between(1, 3);
+    s.pad_top = random().between(0, s.kernel_h / 2);
+    s.pad_left = random().between(0, s.kernel_w / 2);
+    s.height = random().between(s.kernel_h, 15);
+    s.width = random().between(s.kernel_w, 30);
+    s.channels = random().pick({1, 3, 4, 15, 16, 17, 64, 65, 100});
+    s.out_h = (s.height + 2 * s.pad_top - s.kernel_h) / s.stride_h + 1;
+    s.out_w = (s.width + 2 * s.pad_left - s.kernel_w) / s.stride_w + 1;
+    Floats x = floats(s.batch * s.height * s.width * s.channels);
+    if (random().one_in(2)) {
+      for (float& v : x) {
+        if (random().one_in(20)) v = std::numeric_limits<float>::quiet_NaN();
+      }
+    }
+    const std::size_t outputs = s.batch * s.out_h * s.out_w * s.channels;
+    Floats mean(outputs, 99.0f), want_mean(outputs, 99.0f), most(outputs, 99.0f);
+    const bool count_include_pad = random().one_in(2);
+    Epilogue e;
+    e.out = mean.data();
+    avgpool2d(s, count_include_pad, x.data(), e, isa);
+    avgpool2d(s, count_include_pad, x.data(), want_mean.data(), isa);
+    e.out = most.data();
+    maxpool2d(s, x.data(), e, isa);
+    for (std::size_t i = 0; i < outputs; ++i) {
+      const std::size_t c = i % s.channels, ox = i / s.channels % s.out_w;
+      const std::size_t oy = i / s.channels / s.out_w % s.out_h;
+      const std::size_t b = i / s.channels / s.out_w / s.out_h;
+      float want = -std::numeric_limits<float>::infinity();
+      for (std::size_t tap = 0; tap < s.kernel_h * s.kernel_w; ++tap) {
+        const std::size_t y = oy * s.stride_h + tap / s.kernel_w - s.pad_top;
+        const std::size_t xx = ox * s.stride_w + tap % s.kernel_w - s.pad_left;
+        if (y >= s.height || xx >= s.width) continue;
+        const float v = x[((b * s.height + y) * s.width + xx) * s.channels + c];
+        want = std::isnan(v) || v > want ? v : want;
+        if (std::isnan(want)) break;
+      }
+      check(most[i] == want || (std::isnan(most[i]) && std::isnan(want)),
+            "maximum %zu is %.9g, not %.9g", i, most[i], want);
+      check(mean[i] == want_mean[i] || (std::isnan(mean[i]) && std::isnan(want_mean[i])),
+            "mean %zu is %.9g, not %.9g", i, mean[i], want_mean[i]);
+    }
+  }
+}
+
+void orders(Isa isa) {
+  for (int round = 0; round < effort(100); ++round) {
+    const Threads restore(random().one_in(4) ? 3 : 1);
+    const std::size_t batch = random().between(0, 3), channels = random().between(1, 70);
+    const std::size_t pixels = random().between(1, 300);
+    const Floats x = floats(batch * channels * pixels);
+    Floats nhwc(x.size()), back(x.size());
+    to_nhwc(batch, channels, pixels, x.data(), nhwc.data(), isa);
+    to_nchw(batch, channels, pixels, nhwc.data(), back.data(), isa);
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      const std::size_t p = i % pixels, c = i / pixels % channels, b = i / pixels / channels;
+      check(nhwc[(b * pixels + p) * channels + c] == x[i] && back[i] == x[i], "element %zu", i);
+    }
+    const std::vector<std::size_t> parts = {channels, 3, channels};
+    const Floats three = floats(batch * pixels * 3);
+    const float* inputs[] = {nhwc.data(), three.data(), nhwc.data()};
+    Floats joined(batch * pixels * (2 * channels + 3)), relu(joined.size());
+    Epilogue e;
+    e.out = joined.data();
+    concat(batch * pixels, 3, inputs, parts.data(), e, isa);
+    e.out = relu.data();
+    e.second_activation = Activation::kRelu;
+    concat(batch * pixels, 3, inputs, parts.data(), e, isa);
+    for (std::size_t i = 0; i < joined.size(); ++i) {
+      const std::size_t row = i / (2 * channels + 3), c = i % (2 * channels + 3);
+      const float want = c < channels       ? nhwc[row * channels + c]
+                         : c < channels + 3 ? three[row * 3 + c - channels]
+                                            : nhwc[row * channels + c - channels - 3];
+      check(joined[i] == want && relu[i] == std::max(want, 0.0f), "joined %zu", i);
+    }
+  }
+}
+
+const Registration table([] {
+  add_for_each_isa("conv2d", "random_shapes", random_shapes);
+  add_for_each_isa("conv2d", "tails", tails);
+  add_for_each_isa("conv2d", "layers_of_networks", layers_of_networks);
+  add_for_each_isa("conv2d", "epilogue_is_exact", epilogue_is_exact);
+  add_for_each_isa("conv2d", "pooling", pooling);
+  add_for_each_isa("conv2d", "orders", orders);
+});
+
+}  // namespace
+}  // namespace bnn::test

@@ -1,0 +1,111 @@
+"""The graph while it is being made, and what its values are for the example."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bnn.packed.graph import Graph, Node, ValueRef, compute
+
+
+@dataclass(frozen=True)
+class Size:
+    """A value of the graph that is an int."""
+
+    value: int
+
+
+class Untranslated(Exception):  # noqa: N818 - not an error: the node is run as it was
+    """A module, function or argument for which there is no operation."""
+
+
+class Builder:
+    """Adds nodes to a graph.
+
+    Attributes:
+        graph: What has been made so far.
+        example: Value -> a meta tensor of the shape that it has for the example, or an int.
+        layer: The name of the module that is being translated.
+    """
+
+    def __init__(self) -> None:
+        self.graph = Graph([], [], None, 0)
+        self.example: dict[int, Any] = {}
+        self.layer = ""
+        self._used: dict[str, int] = {}
+        self._constants: dict[int, Node] = {}
+
+    def add_input(self, example: Tensor) -> ValueRef:
+        """Add an input of the network."""
+        value = self.graph.new_value()
+        self.graph.inputs.append(value)
+        self.example[value] = torch.empty(example.shape, device="meta")
+        return ValueRef(value)
+
+    def emit(
+        self,
+        op: str,
+        inputs: Sequence[ValueRef | Size],
+        tensors: dict[str, Tensor | None] | None = None,
+        **attrs: Any,
+    ) -> ValueRef:
+        """Add a node and return its output."""
+        given = {name: _own(value) for name, value in (tensors or {}).items() if value is not None}
+        value = self.graph.new_value()
+        numbers = [reference.value for reference in inputs]
+        node = Node(op, numbers, [value], attrs, given, self._name(op))
+        on_meta = Node(op, numbers, [value], attrs, _on_meta(given), node.name)
+        try:
+            (self.example[value],) = compute(on_meta, [self.example[n] for n in numbers])
+        except Exception as error:  # the model itself has run: only the translation can be wrong
+            raise Untranslated(str(error)) from error
+        self.graph.nodes.append(node)
+        if op == "constant":
+            self._constants[value] = node
+        return ValueRef(value)
+
+    def emit_int(self, op: str, inputs: Sequence[ValueRef | Size], **attrs: Any) -> Size:
+        """Add a node whose output is an int, and return it."""
+        return Size(self.emit(op, inputs, **attrs).value)
+
+    def emit_opaque(
+        self, call: Callable[..., Any], inputs: Sequence[int], example: Any, name: str
+    ) -> ValueRef:
+        """Add a node that runs Python code."""
+        value = self.graph.new_value()
+        self.graph.nodes.append(Node("opaque", list(inputs), [value], name=name, call=call))
+        self.example[value] = example
+        return ValueRef(value)
+
+    def constant(self, x: ValueRef) -> Tensor | None:
+        """Return a value's tensor if it is the same for every input."""
+        node = self._constants.get(x.value)
+        return None if node is None else node.tensors["value"]
+
+    def shape(self, x: ValueRef) -> tuple[int, ...]:
+        """Return a value's shape for the example."""
+        return tuple(self.example[x.value].shape)
+
+    def rank(self, x: ValueRef) -> int:
+        """Return a value's number of axes."""
+        return len(self.shape(x))
+
+    def _name(self, op: str) -> str:
+        """Return a name that no other node has: the layer's, then with a number."""
+        base = self.layer or op
+        count = self._used.get(base, 0)
+        self._used[base] = count + 1
+        return base if count == 0 else f"{base}#{count}"
+
+
+def _own(tensor: Tensor) -> Tensor:
+    """Return a copy that shares nothing with the model."""
+    return tensor.detach().clone(memory_format=torch.contiguous_format)
+
+
+def _on_meta(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.to("meta") for name, tensor in tensors.items()}

@@ -1,0 +1,387 @@
+"""A graph made ready for inputs of one size: native programs, and where every buffer lies."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bnn.packed import runtime
+from bnn.packed.graph import Graph, Node, compute
+from bnn.packed.graph.node import map_structure
+from bnn.packed.run.emit import EMITTERS, make_float_panel
+from bnn.packed.run.memory import Buffer, place
+from bnn.packed.shapes import ConvShape
+
+
+class ShapeChangedError(Exception):
+    """A part that Python runs gave another shape than before, for an input of the same shape."""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How long one operation took.
+
+    Attributes:
+        name: The layer that it comes from.
+        operation: What computed it: a native operation and its kernel, or torch.
+        microseconds: The time.
+    """
+
+    name: str
+    operation: str
+    microseconds: float
+
+
+@dataclass
+class _Slot:
+    """A buffer of the plan; ``last`` grows as operations read it."""
+
+    bytes: int
+    dtype: torch.dtype
+    shape: tuple[int, ...]  # in memory
+    first: int
+    last: int
+    kind: str = "arena"  # "input", "torch": its address is known when the program runs
+
+
+@dataclass
+class _Native:
+    """Operations that run in one call."""
+
+    program: Any
+    names: list[str] = field(default_factory=list)
+
+
+@dataclass
+class _Torch:
+    """A node that torch runs."""
+
+    node: Node
+    layout: str
+    constants: dict[int, Any]
+    layouts: dict[int, str]  # of its inputs: later ones are not there yet when it runs
+
+
+class Planner:
+    """Builds a plan, node by node; emitters call its methods.
+
+    Attributes:
+        isa: The instruction set.
+    """
+
+    def __init__(
+        self, graph: Graph, known: Mapping[int, Any], panels: dict[tuple[int, int], Tensor]
+    ) -> None:
+        self.isa = runtime.isa()
+        self.graph = graph
+        self.slots: list[_Slot] = []
+        self.steps: list[_Native | _Torch] = []
+        self.keep: list[Tensor] = []
+        self._known = known
+        self._panels = panels
+        self._places: dict[tuple[int, str], int] = {}
+        self._time = 0
+        self._name = ""
+        for value in graph.inputs:
+            self._place(value, "plain", "input")
+        for node in graph.nodes:
+            self._add(node)
+
+    # --- what emitters use --------------------------------------------------------------------
+
+    @property
+    def program(self) -> Any:
+        """The program to which the next operation is added."""
+        if not self.steps or isinstance(self.steps[-1], _Torch):
+            self.steps.append(_Native(runtime.native().Program(self.isa)))
+        step = self.steps[-1]
+        assert isinstance(step, _Native)  # noqa: S101
+        step.names.append(self._name)
+        return step.program
+
+    def shape(self, value: int) -> tuple[int, ...]:
+        """Return a value's shape; of bits, with words."""
+        return tuple(self._known[value].shape)
+
+    def pool_output(self, node: Node) -> tuple[int, ...]:
+        """Return the shape of a pooling's floats, which it may not give out."""
+        if node.float_output is not None:
+            return self.shape(node.float_output)
+        batch, *pixels, _ = self.shape(node.outputs[-1])
+        return (batch, self.shape(node.inputs[0])[1], *pixels)
+
+    def address(self, tensor: Tensor | None) -> int:
+        """Return where a constant lies, and keep it alive."""
+        if tensor is None:
+            return 0
+        tensor = tensor.contiguous()
+        self.keep.append(tensor)
+        return tensor.data_ptr()
+
+    def float_panel(self, shape: ConvShape, weight: Tensor) -> Tensor:
+        """Return a float weight in the kernels' order, made once for all plans of the network."""
+        key = (id(weight), self.isa)
+        if key not in self._panels:
+            self._panels[key] = make_float_panel(shape, weight, self.isa)
+        return self._panels[key]
+
+    def has(self, value: int, layout: str) -> bool:
+        """Say whether a value lies in memory in this layout."""
+        return (value, layout) in self._places
+
+    def common_layout(self, a: int, b: int) -> str:
+        """Return the layout that costs the fewest conversions."""
+        if len(self.shape(a)) <= 2:
+            return "plain"
+        last = self.has(a, "last") + self.has(b, "last")
+        return "last" if last >= self.has(a, "plain") + self.has(b, "plain") else "plain"
+
+    def read(self, value: int, layout: str) -> int:
+        """Return the slot of an input, converted if it lies in another layout."""
+        if not self.has(value, layout):
+            self._convert(value, layout)
+        slot = self._places[value, layout]
+        self.slots[slot].last = max(self.slots[slot].last, self._time)
+        return slot
+
+    def write(self, value: int, layout: str) -> int:
+        """Return the slot of an output."""
+        return self._place(value, layout, "arena")
+
+    def alias(self, value: int, output: int, layout: str) -> None:
+        """Let a value with another shape be the same memory."""
+        self._places[output, "plain"] = self._places[value, layout]
+        self.read(output, "plain")
+
+    # --- building -----------------------------------------------------------------------------
+
+    def _add(self, node: Node) -> None:
+        self._name = node.name
+        if not any(isinstance(self._known[value], Tensor) for value in node.outputs):
+            return  # a size: known already
+        emit = EMITTERS.get(node.op)
+        if emit is None or not emit(self, node):
+            self._add_torch(node)
+        self._time += 1
+
+    def _add_torch(self, node: Node) -> None:
+        constants, layouts = {}, {}
+        for value in node.inputs:
+            if not isinstance(self._known[value], Tensor):
+                constants[value] = self._known[value]
+            else:
+                layouts[value] = "last" if self.has(value, "last") else "plain"
+                self.read(value, layouts[value])
+        (value,) = node.outputs[:1]
+        layout = "plain"
+        if isinstance(self._known[value], Tensor):
+            layout = "last" if self._known[value].dim() == 4 else "plain"
+        self.steps.append(_Torch(node, layout, constants, layouts))
+        for value in node.outputs:
+            if isinstance(self._known[value], Tensor):
+                bits = node.output != "float" and value == node.outputs[-1]
+                self._place(value, "plain" if bits else layout, "torch")
+
+    def _place(self, value: int, layout: str, kind: str) -> int:
+        known: Tensor = self._known[value]
+        shape = tuple(known.shape)
+        if layout == "last":
+            shape = (shape[0], *shape[2:], shape[1])
+        size = math.prod(shape) * known.element_size()
+        if len(shape) <= 2:
+            layout = "plain"
+        self.slots.append(_Slot(size, known.dtype, shape, self._time, self._time, kind))
+        self._places[value, layout] = len(self.slots) - 1
+        return len(self.slots) - 1
+
+    def _convert(self, value: int, layout: str) -> None:
+        """Copy a value into the other layout."""
+        if len(self.shape(value)) <= 2:
+            raise AssertionError("a value of two axes has one layout")
+        other = "plain" if layout == "last" else "last"
+        x = self.read(value, other)
+        batch, channels, *pixels = self.shape(value)
+        out = self._place(value, layout, "arena")
+        convert = "to_nhwc" if layout == "last" else "to_nchw"
+        getattr(self.program, convert)(batch, channels, math.prod(pixels), x, out)
+        self.slots[out].last = self._time
+
+
+class _Workspace:
+    """The memory of one run: two runs at once have one each."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.arena = runtime.aligned(plan.arena_bytes)
+        base = self.arena.data_ptr()
+        self.addresses = [base + max(offset, 0) for offset in plan.offsets]
+        self.views: dict[int, Tensor] = {}
+
+
+class Plan:
+    """A graph, ready to run on inputs of one size.
+
+    It never changes: any number of threads may run it, each in memory of its own, which is kept for
+    the next run.
+
+    Args:
+        graph: The graph; its tensors lie on the CPU.
+        known: Value -> its shape as a meta tensor, or the int that it is, as
+            :func:`bnn.packed.graph.check_graph` says.
+        panels: Float weights in the kernels' order, shared by all plans of a network.
+
+    Attributes:
+        arena_bytes: Size of the block that holds what native operations write.
+        peak_bytes: The most that all values take at one time, what torch allocates and the input
+            and output included.
+    """
+
+    def __init__(
+        self, graph: Graph, known: Mapping[int, Any], panels: dict[tuple[int, int], Tensor]
+    ) -> None:
+        planner = Planner(graph, known, panels)
+        self._graph = graph
+        self._slots = planner.slots
+        self._steps = planner.steps
+        self._keep = planner.keep
+        self._places = planner._places
+        self._inputs = [self._places[value, "plain"] for value in graph.inputs]
+        self._known = known
+        self._outputs = self._find_outputs()
+        self.offsets, self.arena_bytes = self._arrange()
+        self.peak_bytes = self._peak()
+        self._free: list[_Workspace] = []
+
+    def run(self, inputs: Sequence[Tensor], timings: list[Timing] | None = None) -> Any:
+        """Return the network's output.
+
+        Args:
+            inputs: Contiguous float32 tensors of the plan's sizes.
+            timings: If given, an entry is added for each operation.
+        """
+        try:
+            workspace = self._free.pop()
+        except IndexError:
+            workspace = _Workspace(self)
+        try:
+            return self._run(workspace, inputs, timings)
+        finally:
+            self._free.append(workspace)
+
+    def _run(
+        self, workspace: _Workspace, inputs: Sequence[Tensor], timings: list[Timing] | None
+    ) -> Any:
+        addresses = workspace.addresses
+        tensors: dict[int, Tensor] = {}
+        for slot, x in zip(self._inputs, inputs, strict=True):
+            addresses[slot] = x.data_ptr()
+            tensors[slot] = x
+        for slot in set(self._outputs.values()):
+            if self._slots[slot].kind == "arena":
+                out = torch.empty(self._slots[slot].shape, dtype=self._slots[slot].dtype)
+                addresses[slot] = out.data_ptr()
+                tensors[slot] = out
+        for step in self._steps:
+            if isinstance(step, _Native):
+                if timings is None:
+                    step.program.run(addresses)
+                else:
+                    timings += _timed(step, addresses)
+            else:
+                begin = time.perf_counter()
+                self._run_torch(step, workspace, tensors)
+                if timings is not None:
+                    spent = (time.perf_counter() - begin) * 1e6
+                    timings.append(Timing(step.node.name, f"torch {step.node.op}", spent))
+        return map_structure(
+            self._graph.output, lambda ref: self._result(ref.value, workspace, tensors)
+        )
+
+    def _run_torch(self, step: _Torch, workspace: _Workspace, tensors: dict[int, Tensor]) -> None:
+        node = step.node
+        given = [
+            step.constants[value]
+            if value in step.constants
+            else self._logical(value, step.layouts[value], workspace, tensors)
+            for value in node.inputs
+        ]
+        for value, out in zip(node.outputs, compute(node, given), strict=True):
+            if out.shape != self._known[value].shape or out.dtype != self._known[value].dtype:
+                raise ShapeChangedError
+            layout = step.layout if (value, step.layout) in self._places else "plain"
+            slot = self._places[value, layout]
+            memory = (out.movedim(1, -1) if layout == "last" else out).contiguous()
+            if memory.untyped_storage().data_ptr() == workspace.arena.untyped_storage().data_ptr():
+                memory = memory.clone()  # a view of an input, whose place others take soon
+            tensors[slot] = memory
+            workspace.addresses[slot] = memory.data_ptr()
+
+    def _logical(
+        self, value: int, layout: str, workspace: _Workspace, tensors: dict[int, Tensor]
+    ) -> Tensor:
+        """Return a value as torch sees it, from one of the layouts in which it lies."""
+        slot = self._places[value, layout]
+        memory = tensors.get(slot)
+        if memory is None:
+            memory = workspace.views.get(slot)
+            if memory is None:
+                kept = self._slots[slot]
+                block = workspace.arena[self.offsets[slot] : self.offsets[slot] + kept.bytes]
+                memory = workspace.views[slot] = block.view(kept.dtype).view(kept.shape)
+        shape = tuple(self._known[value].shape)
+        if layout == "last":
+            memory = memory.movedim(-1, 1)
+        return memory if tuple(memory.shape) == shape else memory.reshape(shape)
+
+    def _result(self, value: int, workspace: _Workspace, tensors: dict[int, Tensor]) -> Tensor:
+        layout = "last" if (value, "last") in self._places else "plain"
+        found = self._logical(value, layout, workspace, tensors)
+        slot = self._outputs[value]
+        own = self._slots[slot].kind == "arena"
+        return found if own else found.clone()  # else it may be the caller's input, or a constant
+
+    # --- sizes --------------------------------------------------------------------------------
+
+    def _find_outputs(self) -> dict[int, int]:
+        found = {}
+        for value in self._graph.output_values():
+            layout = "last" if (value, "last") in self._places else "plain"
+            found[value] = self._places[value, layout]
+        return found
+
+    def _arrange(self) -> tuple[list[int], int]:
+        outputs = set(self._outputs.values())
+        inside = [
+            i for i, slot in enumerate(self._slots) if slot.kind == "arena" and i not in outputs
+        ]
+        buffers = [Buffer(s.bytes, s.first, s.last) for s in (self._slots[i] for i in inside)]
+        placed, total = place(buffers)
+        offsets = [-1] * len(self._slots)
+        for i, offset in zip(inside, placed, strict=True):
+            offsets[i] = offset
+        return offsets, total
+
+    def _peak(self) -> int:
+        outputs = set(self._outputs.values())
+        end = max((slot.last for slot in self._slots), default=0)
+        held = [0] * (end + 2)
+        for i, slot in enumerate(self._slots):
+            if slot.kind == "arena" and i not in outputs:
+                continue
+            last = end if i in outputs else slot.last
+            for moment in range(slot.first, last + 1):
+                held[moment] += slot.bytes
+        return self.arena_bytes + max(held)
+
+
+def _timed(step: _Native, addresses: list[int]) -> list[Timing]:
+    times = step.program.run_timed(addresses)
+    return [
+        Timing(name, step.program.describe(i), spent / 1e3)
+        for i, (name, spent) in enumerate(zip(step.names, times, strict=True))
+    ]
