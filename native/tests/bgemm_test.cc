@@ -236,6 +236,17 @@ void long_sums(const BgemmKernel& kernel) {
   }
 }
 
+// Hundreds of taps: kernels that walk a list of them fill it more than once.
+void many_taps(const BgemmKernel& kernel) {
+  for (const std::size_t taps : {255, 256, 257, 961}) {
+    for (const std::size_t tap_bits : {1, 40, 64, 65, 130}) {
+      const PanelShape shape = panel_shape(random().between(1, 40), taps, tap_bits);
+      compare(kernel, make(shape, random().between(1, kernel.mr), some_runs(shape), Fill::kRandom,
+                           Fill::kRandom));
+    }
+  }
+}
+
 // A pixel whose taps are all padding: every count is 0.
 void no_runs(const BgemmKernel& kernel) {
   for (const std::size_t n : {1, 31, 64, 100}) {
@@ -255,6 +266,7 @@ const Registration table([] {
     add(name + "/full_beside_empty", kernel.needs, [&kernel] { full_beside_empty(kernel); });
     add(name + "/panels_begin_alike", kernel.needs, [&kernel] { panels_begin_alike(kernel); });
     add(name + "/long_sums", kernel.needs, [&kernel] { long_sums(kernel); });
+    add(name + "/many_taps", kernel.needs, [&kernel] { many_taps(kernel); });
     add(name + "/no_runs", kernel.needs, [&kernel] { no_runs(kernel); });
   }
 });

@@ -42,15 +42,22 @@ struct Job {
   std::size_t part_filters;
 };
 
-// One thread's working memory.
+// One thread's working memory, for tiles of up to `m` rows. It is not cleared: for one row, that
+// would cost as much as the row.
 struct Scratch {
-  std::vector<std::int32_t> popcounts;
-  std::vector<const word_t*> bases;
-  std::vector<const word_t*> rows;
-  std::vector<std::size_t> pixels;
+  ThreadMemory memory;
+  std::int32_t* popcounts;  // aligned: no vector of counts crosses a cache line
+  const word_t** bases;
+  const word_t** rows;
+  std::size_t* pixels;
 
-  Scratch(std::size_t mr, std::size_t stride)
-      : popcounts(mr * stride), bases(mr), rows(mr), pixels(mr) {}
+  Scratch(std::size_t m, std::size_t stride)
+      : memory(m *
+               (stride * sizeof(*popcounts) + sizeof(*bases) + sizeof(*rows) + sizeof(*pixels))),
+        popcounts(memory.as<std::int32_t>()),
+        bases(reinterpret_cast<const word_t**>(popcounts + m * stride)),
+        rows(bases + m),
+        pixels(reinterpret_cast<std::size_t*>(rows + m)) {}
 };
 
 // Finds the tile's pixels: their place in the output and the word of their first tap.
@@ -98,7 +105,7 @@ void count(const Job& job, const Region& region, std::size_t m, std::size_t begi
     for (std::size_t i = 0; i < m; ++i) {
       scratch.rows[i] = scratch.bases[i] + g * job.conv.group_words;
     }
-    args.rows = scratch.rows.data();
+    args.rows = scratch.rows;
     if (job.panel_data != nullptr) {
       PanelShape before = group;
       before.n = in_group;
@@ -107,7 +114,7 @@ void count(const Job& job, const Region& region, std::size_t m, std::size_t begi
     }
     args.weight = job.weight + n * group.taps * group.tap_words;
     args.shape.n = std::min(end - n, group.n - in_group);
-    args.popcounts = scratch.popcounts.data() + (n - begin);
+    args.popcounts = scratch.popcounts + (n - begin);
     job.kernels.tile(args);
   }
 }
@@ -120,8 +127,8 @@ void run_tile(const Job& job, const Region& region, std::size_t tile, std::size_
   out.begin = part * job.part_filters;
   out.end = std::min(out.begin + job.part_filters, out.channels);
   out.m = locate(job, region, tile, scratch);
-  out.pixels = scratch.pixels.data();
-  out.popcounts = scratch.popcounts.data();
+  out.pixels = scratch.pixels;
+  out.popcounts = scratch.popcounts;
   out.stride = job.stride;
   out.k = region.k;
   count(job, region, out.m, out.begin, out.end, scratch);
@@ -129,7 +136,7 @@ void run_tile(const Job& job, const Region& region, std::size_t tile, std::size_
 }
 
 void run_items(const Job& job, std::size_t begin, std::size_t end) {
-  Scratch scratch(job.kernels.mr, job.stride);
+  Scratch scratch(std::min(job.kernels.mr, rows_of(job.conv.shape)), job.stride);
   auto region = job.regions.begin();
   for (std::size_t item = begin; item < end; ++item) {
     const std::size_t tile = item / job.parts;

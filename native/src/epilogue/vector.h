@@ -1,11 +1,16 @@
 // The epilogue in vectors of BNN_LANES floats, for files that are compiled for one ISA.
 //
 // GCC's and Clang's vector types: one source gives every ISA the same operations, each rounded
-// once, so all agree to the last bit. 64 channels (one word of bits) stay in registers from the sum
-// to the stores; the tests for absent steps are then paid once per 64 channels, not once per
-// vector. Everything is in an unnamed namespace: no other file may get code compiled with this
-// one's flags.
+// once, so all agree to the last bit. A block of pixels and channels stays in registers from the
+// sums to the stores: an absent step is tested for once per block, not once per vector, and a
+// parameter is loaded once for the block's pixels. Everything is in an unnamed namespace: no other
+// file may get code compiled with this one's flags.
+#include <type_traits>
+
 #include "epilogue/epilogue.h"
+
+#define BNN_UNROLL _Pragma("GCC unroll 16")
+#define BNN_INLINE inline __attribute__((always_inline))
 
 namespace bnn {
 namespace {
@@ -27,61 +32,22 @@ inline word_t negative(Floats v);
 // Defined by each file: v * scale + shift, rounded once.
 inline Floats fused(Floats v, Floats scale, Floats shift);
 
+inline Floats relu(Floats v) { return v < Floats{} ? Floats{} : v; }
+
+inline Floats start(const std::int32_t* popcounts, std::int32_t k) {
+  Ints count;
+  __builtin_memcpy(&count, popcounts, sizeof(count));
+  return __builtin_convertvector(k - (count + count), Floats);
+}
+
+inline Floats start(const float* values, std::int32_t) { return load(values); }
+
 constexpr const float* Epilogue::* kParameters[] = {
     &Epilogue::scale,           &Epilogue::bias,         &Epilogue::post_scale,
     &Epilogue::first_slope,     &Epilogue::affine_scale, &Epilogue::affine_shift,
     &Epilogue::second_shift_in, &Epilogue::second_slope, &Epilogue::second_shift_out,
     &Epilogue::bit_scale,       &Epilogue::bit_shift};
 constexpr int kParameterCount = sizeof(kParameters) / sizeof(kParameters[0]);
-
-// V vectors of channels, from channel c of the parameters on. After every kPeriod channels the next
-// pixel's begin.
-template <int V, int kPeriod = V * BNN_LANES>
-struct Block {
-  Floats v[V];
-  std::size_t c;
-
-  Floats of(const float* parameter, int i) const {
-    return load(parameter + c + i * BNN_LANES % kPeriod);
-  }
-  void multiply(const float* by) {
-    if (by == nullptr) return;
-    for (int i = 0; i < V; ++i) v[i] *= of(by, i);
-  }
-  void add(const float* what) {
-    if (what == nullptr) return;
-    for (int i = 0; i < V; ++i) v[i] += of(what, i);
-  }
-  void add_residual(const float* values) {
-    for (int i = 0; i < V; ++i) v[i] += load(values + c + i * BNN_LANES);
-  }
-  void affine(const float* scale, const float* shift) {
-    if (scale == nullptr) return add(shift);
-    if (shift == nullptr) return multiply(scale);
-    for (int i = 0; i < V; ++i) v[i] = fused(v[i], of(scale, i), of(shift, i));
-  }
-  void activate(Activation activation, const float* slope) {
-    const Floats zero = {}, one = zero + 1.0f;
-    switch (activation) {
-      case Activation::kNone:
-        return;
-      case Activation::kRelu:
-        for (int i = 0; i < V; ++i) v[i] = v[i] < zero ? zero : v[i];
-        return;
-      case Activation::kPrelu:
-        for (int i = 0; i < V; ++i) {
-          v[i] = v[i] < zero ? v[i] * of(slope, i) : v[i];
-        }
-        return;
-      case Activation::kHardtanh:
-        for (int i = 0; i < V; ++i) {
-          const Floats low = v[i] < -one ? -one : v[i];
-          v[i] = low > one ? one : low;
-        }
-        return;
-    }
-  }
-};
 
 // Where one pixel's values are: those of channel 0, also where a tile begins at another. Sum is
 // std::int32_t for counted bits, float for float sums.
@@ -91,6 +57,7 @@ struct Row {
   const float* residual;  // or null
   float* out;             // or null
 
+  Row() = default;
   Row(const EpilogueTile& t, const Sum* first, std::size_t m)
       : sums(first + m * t.stride - t.begin) {
     const std::size_t offset = t.pixel(m) * t.channels;
@@ -101,50 +68,99 @@ struct Row {
       : sums(values), residual(added), out(result) {}
 };
 
-inline Floats start(const std::int32_t* popcounts, std::int32_t k) {
-  Ints count;
-  __builtin_memcpy(&count, popcounts, sizeof(count));
-  return __builtin_convertvector(k - (count + count), Floats);
-}
+// R pixels with V vectors of channels each, from channel c of the parameters on: v[i * R + r].
+// After every kPeriod channels the next pixel's begin. One loop, not two: GCC keeps in registers
+// what one loop unrolls.
+template <int R, int V, int kPeriod, typename Sum>
+struct Block {
+  Floats v[V * R];
+  const Row<Sum>* rows;
+  std::size_t c;
 
-inline Floats start(const float* values, std::int32_t) { return load(values); }
+#define BNN_EACH BNN_UNROLL for (int j = 0; j < V * R; ++j)
+  BNN_INLINE Floats of(const float* parameter, int j) const {
+    return load(parameter + c + j / R * BNN_LANES % kPeriod);
+  }
+  BNN_INLINE void begin(std::int32_t k) {
+    BNN_EACH v[j] = start(rows[j % R].sums + c + j / R * BNN_LANES, k);
+  }
+  BNN_INLINE void multiply(const float* by) {
+    if (by == nullptr) return;
+    BNN_EACH v[j] *= of(by, j);
+  }
+  BNN_INLINE void add(const float* what) {
+    if (what == nullptr) return;
+    BNN_EACH v[j] += of(what, j);
+  }
+  BNN_INLINE void add_residual() {
+    BNN_EACH v[j] += load(rows[j % R].residual + c + j / R * BNN_LANES);
+  }
+  BNN_INLINE void affine(const float* scale, const float* shift) {
+    if (scale == nullptr) return add(shift);
+    if (shift == nullptr) return multiply(scale);
+    BNN_EACH v[j] = fused(v[j], of(scale, j), of(shift, j));
+  }
+  BNN_INLINE void rectify() { BNN_EACH v[j] = relu(v[j]); }
+  BNN_INLINE void activate(Activation activation, const float* slope) {
+    const Floats zero = {}, one = zero + 1.0f;
+    switch (activation) {
+      case Activation::kNone:
+        return;
+      case Activation::kRelu:
+        return rectify();
+      case Activation::kPrelu:
+        BNN_EACH v[j] = v[j] < zero ? v[j] * of(slope, j) : v[j];
+        return;
+      case Activation::kHardtanh:
+        BNN_EACH {
+          const Floats low = v[j] < -one ? -one : v[j];
+          v[j] = low > one ? one : low;
+        }
+        return;
+    }
+  }
+  BNN_INLINE void write() const { BNN_EACH store(rows[j % R].out + c + j / R * BNN_LANES, v[j]); }
+  BNN_INLINE void add_bits(word_t (&bits)[R]) const {
+    BNN_EACH bits[j % R] |= negative(v[j]) << (j / R * BNN_LANES);
+  }
+#undef BNN_EACH
+};
 
-// Whether there is nothing but a ReLU between scale and bias and the output: no step to test for.
+// Whether there is nothing but a ReLU between scale and bias and an output: no step to test for.
 inline bool is_plain(const Epilogue& e) {
-  return e.post_scale == nullptr && e.first_activation <= Activation::kRelu &&
-         e.affine_scale == nullptr && e.affine_shift == nullptr &&
-         e.residual_at == ResidualAt::kNone && e.second_shift_in == nullptr &&
-         e.second_activation == Activation::kNone && e.second_shift_out == nullptr;
+  return (e.out != nullptr || e.bits != nullptr) && e.post_scale == nullptr &&
+         e.first_activation <= Activation::kRelu && e.affine_scale == nullptr &&
+         e.affine_shift == nullptr && e.residual_at == ResidualAt::kNone &&
+         e.second_shift_in == nullptr && e.second_activation == Activation::kNone &&
+         e.second_shift_out == nullptr;
 }
 
-// The steps for V vectors of channels from c on. Returns their bits.
-template <int V, bool kPlain, int kPeriod = V * BNN_LANES, typename Sum>
-inline word_t channels(const Epilogue& e, const Row<Sum>& row, std::int32_t k, std::size_t c) {
-  Block<V, kPeriod> block;
+// The steps for R pixels with V vectors of channels from c on. Adds their bits to `bits`, if any.
+template <int V, bool kPlain, int kPeriod = V * BNN_LANES, int R, typename Sum>
+inline void channels(const Epilogue& e, const Row<Sum> (&rows)[R], std::int32_t k, std::size_t c,
+                     word_t (&bits)[R]) {
+  Block<R, V, kPeriod, Sum> block;
+  block.rows = rows;
   block.c = c;
-  for (int i = 0; i < V; ++i) block.v[i] = start(row.sums + c + i * BNN_LANES, k);
+  block.begin(k);
   block.multiply(e.scale);
   block.add(e.bias);
   if (kPlain) {
-    if (e.first_activation == Activation::kRelu) block.activate(Activation::kRelu, nullptr);
+    if (e.first_activation == Activation::kRelu) block.rectify();
   } else {
     block.multiply(e.post_scale);
     block.activate(e.first_activation, e.first_slope);
     block.affine(e.affine_scale, e.affine_shift);
-    if (e.residual_at == ResidualAt::kBeforeActivation) block.add_residual(row.residual);
+    if (e.residual_at == ResidualAt::kBeforeActivation) block.add_residual();
     block.add(e.second_shift_in);
     block.activate(e.second_activation, e.second_slope);
     block.add(e.second_shift_out);
-    if (e.residual_at == ResidualAt::kAfterActivation) block.add_residual(row.residual);
+    if (e.residual_at == ResidualAt::kAfterActivation) block.add_residual();
   }
-  if (row.out != nullptr) {
-    for (int i = 0; i < V; ++i) store(row.out + c + i * BNN_LANES, block.v[i]);
-  }
-  if (e.bits == nullptr) return 0;
+  if (e.out != nullptr) block.write();
+  if (e.bits == nullptr) return;
   block.affine(e.bit_scale, e.bit_shift);
-  word_t bits = 0;
-  for (int i = 0; i < V; ++i) bits |= negative(block.v[i]) << (i * BNN_LANES);
-  return bits;
+  block.add_bits(bits);
 }
 
 constexpr std::size_t kTail = 16;  // channels
@@ -173,10 +189,11 @@ struct Tail {
     if (row.residual != nullptr) {
       __builtin_memcpy(added, row.residual + first, count * sizeof(float));
     }
-    const Row<Sum> copy(sums, row.residual == nullptr ? nullptr : added, result);
-    const word_t bits = channels<kTail / BNN_LANES, false>(epilogue, copy, k, 0);
+    const Row<Sum> copy[1] = {{sums, row.residual == nullptr ? nullptr : added, result}};
+    word_t bits[1] = {0};
+    channels<kTail / BNN_LANES, false>(epilogue, copy, k, 0, bits);
     if (row.out != nullptr) __builtin_memcpy(row.out + first, result, count * sizeof(float));
-    return bits & ((word_t{1} << count) - 1);
+    return bits[0] & ((word_t{1} << count) - 1);
   }
 };
 
@@ -188,15 +205,49 @@ inline void integers(const EpilogueTile& t) {
   }
 }
 
-inline void put(const EpilogueTile& t, std::size_t m, std::size_t channel, word_t bits) {
+// Bits of the channels from c on, `begin` being the first of a word.
+template <bool kWholeWord = false>
+inline void put(const EpilogueTile& t, std::size_t m, std::size_t begin, std::size_t c,
+                word_t bits) {
   if (t.epilogue->bits == nullptr) return;
-  t.epilogue->bits[t.pixel(m) * words(t.channels) + channel / kWordBits] = bits;
+  word_t& word = t.epilogue->bits[t.pixel(m) * words(t.channels) + c / kWordBits];
+  const std::size_t shift = kWholeWord ? 0 : (c - begin) % kWordBits;
+  word = shift == 0 ? bits : word | bits << shift;
 }
 
-// Adds the last bits of a word.
-inline void add(const EpilogueTile& t, std::size_t m, std::size_t channel, word_t bits) {
-  if (t.epilogue->bits == nullptr) return;
-  t.epilogue->bits[t.pixel(m) * words(t.channels) + channel / kWordBits] |= bits;
+constexpr int kVectors = kWordBits / BNN_LANES;
+
+// Pixels of a block with V vectors of channels: as many as take half of the registers, at most 4.
+// Float sums come from further away than counts, and a plain epilogue's rows are stored faster than
+// anything is computed: those are fastest one after another.
+template <bool kPlain, typename Sum>
+constexpr int rows_at_once(int vectors) {
+  const int rows = (BNN_LANES == 16 ? 16 : 8) / vectors;
+  const bool alone = std::is_same<Sum, float>::value || (kPlain && vectors == kVectors);
+  return alone || rows < 1 ? 1 : rows > 4 ? 4 : rows;
+}
+
+// R pixels from m on with the channels [begin, end), whole multiples of kStep; begin is a word's.
+template <int R, std::size_t kStep, bool kPlain, typename Sum>
+inline void pixels(const EpilogueTile& t, const Epilogue& e, const Sum* sums, std::size_t m,
+                   std::size_t begin, std::size_t end) {
+  Row<Sum> rows[R];
+  for (int r = 0; r < R; ++r) rows[r] = Row<Sum>(t, sums, m + r);
+  for (std::size_t c = begin; c < end; c += kStep) {
+    word_t bits[R] = {};
+    channels<kStep / BNN_LANES, kPlain>(e, rows, t.k, c, bits);
+    for (int r = 0; r < R; ++r) put<kStep == kWordBits>(t, m + r, begin, c, bits[r]);
+  }
+}
+
+template <std::size_t kStep, bool kPlain, typename Sum>
+inline void all_pixels(const EpilogueTile& t, const Epilogue& e, const Sum* sums, std::size_t begin,
+                       std::size_t end) {
+  if (begin == end) return;
+  constexpr int kRows = rows_at_once<kPlain, Sum>(kStep / BNN_LANES);
+  std::size_t m = 0;
+  for (; m + kRows <= t.m; m += kRows) pixels<kRows, kStep, kPlain>(t, e, sums, m, begin, end);
+  for (; kRows > 1 && m < t.m; ++m) pixels<1, kStep, kPlain>(t, e, sums, m, begin, end);
 }
 
 // The last channels, fewer than 64.
@@ -204,38 +255,103 @@ template <bool kPlain, typename Sum>
 inline void last_channels(const EpilogueTile& t, const Epilogue& e, const Sum* sums,
                           std::size_t first) {
   const std::size_t left = (t.end - first) % kTail, whole = t.end - left;
-  for (std::size_t m = 0; m < t.m && first < whole; ++m) {
-    const Row<Sum> row(t, sums, m);
-    word_t bits = 0;
-    for (std::size_t c = first; c < whole; c += kTail) {
-      bits |= channels<kTail / BNN_LANES, kPlain>(e, row, t.k, c) << (c - first);
-    }
-    put(t, m, first, bits);
-  }
+  all_pixels<kTail, kPlain>(t, e, sums, first, whole);
   if (left == 0) return;
   const Tail tail(e, whole, left);
   for (std::size_t m = 0; m < t.m; ++m) {
-    const word_t bits = tail.run(Row<Sum>(t, sums, m), t.k) << (whole - first);
-    if (first < whole) {
-      add(t, m, first, bits);
-    } else {
-      put(t, m, first, bits);
-    }
+    put(t, m, first, whole, tail.run(Row<Sum>(t, sums, m), t.k));
   }
 }
 
-// Pixel by pixel, so that stores go to consecutive lines.
 template <bool kPlain, typename Sum>
-void floats(const EpilogueTile& t, const Sum* sums) {
+void steps(const EpilogueTile& t, const Sum* sums) {
   const std::size_t whole = t.begin + (t.end - t.begin) / kWordBits * kWordBits;
   const Epilogue e = *t.epilogue;  // a copy: stores to `out` cannot change it
-  for (std::size_t m = 0; m < t.m && t.begin < whole; ++m) {
-    const Row<Sum> row(t, sums, m);
-    for (std::size_t c = t.begin; c < whole; c += kWordBits) {
-      put(t, m, c, channels<kWordBits / BNN_LANES, kPlain>(e, row, t.k, c));
-    }
-  }
+  all_pixels<kWordBits, kPlain>(t, e, sums, t.begin, whole);
   if (whole < t.end) last_channels<kPlain>(t, e, sums, whole);
+}
+
+// A plain epilogue of fewer rows is not worth loading its parameters first; nor is one of more
+// channels that only stores floats, or has fewer registers than parameters.
+constexpr std::size_t kFewRows = 4;
+constexpr std::size_t kManyChannels = 128;
+
+// Outputs of rows 4 KB apart share a set of the first-level cache, which holds 8 lines or more.
+constexpr std::size_t kPlainRows = 8;
+
+// How bits follow from values: not at all; by a product and a sum; by both in one. A product or sum
+// that is absent changes nothing.
+enum class Bits { kNone, kSeparate, kFused };
+
+// 64 values of a parameter; where it is absent, what changes no value: x * 1 and x + -0.0 are x.
+inline void take(const float* parameter, std::size_t c, float absent, Floats (&to)[kVectors]) {
+  for (int i = 0; i < kVectors; ++i) {
+    to[i] = parameter == nullptr ? absent - Floats{} : load(parameter + c + i * BNN_LANES);
+  }
+}
+
+// A plain epilogue for 64 channels of some rows: the parameters stay in registers, and no step is
+// tested for.
+template <bool kRelu, bool kOut, Bits kBits>
+void plain(const EpilogueTile& tile, std::size_t first, std::size_t rows, std::size_t c) {
+  const EpilogueTile t = tile;  // a copy: stores to `out` cannot change it
+  const Epilogue& e = *t.epilogue;
+  Floats scale[kVectors], bias[kVectors], bit_scale[kVectors], bit_shift[kVectors];
+  take(e.scale, c, 1.0f, scale);
+  take(e.bias, c, -0.0f, bias);
+  if (kBits != Bits::kNone) take(e.bit_scale, c, 1.0f, bit_scale);
+  if (kBits != Bits::kNone) take(e.bit_shift, c, -0.0f, bit_shift);
+  const std::int32_t* counts = t.popcounts + first * t.stride + c - t.begin;
+  float* const out = kOut ? e.out + c : nullptr;
+  word_t* const bits = kBits != Bits::kNone ? e.bits + c / kWordBits : nullptr;
+  const std::size_t row_words = words(t.channels);
+  for (std::size_t m = first; m < first + rows; ++m, counts += t.stride) {
+    const std::size_t pixel = t.pixel(m);
+    float* const to = kOut ? out + pixel * t.channels : nullptr;
+    word_t word = 0;
+    for (int i = 0; i < kVectors; ++i) {
+      Floats v = start(counts + i * BNN_LANES, t.k) * scale[i];
+      v += bias[i];
+      if (kRelu) v = relu(v);
+      if (kOut) store(to + i * BNN_LANES, v);
+      if (kBits == Bits::kNone) continue;
+      if (kBits == Bits::kFused) {
+        v = fused(v, bit_scale[i], bit_shift[i]);
+      } else {
+        v *= bit_scale[i];
+        v += bit_shift[i];
+      }
+      word |= negative(v) << (i * BNN_LANES);
+    }
+    if (kBits != Bits::kNone) bits[pixel * row_words] = word;
+  }
+}
+
+template <bool kRelu>
+inline decltype(&plain<kRelu, true, Bits::kNone>) select_plain(const Epilogue& e) {
+  if (e.bits == nullptr) return plain<kRelu, true, Bits::kNone>;
+  if (e.bit_scale != nullptr && e.bit_shift != nullptr) {
+    return e.out == nullptr ? plain<kRelu, false, Bits::kFused> : plain<kRelu, true, Bits::kFused>;
+  }
+  return e.out == nullptr ? plain<kRelu, false, Bits::kSeparate>
+                          : plain<kRelu, true, Bits::kSeparate>;
+}
+
+inline void plain_steps(const EpilogueTile& t) {
+  const Epilogue& e = *t.epilogue;
+  const bool in_registers = BNN_LANES == 16 && e.bits != nullptr;
+  if (t.m < kFewRows || (t.end - t.begin > kManyChannels && !in_registers)) {
+    return steps<true>(t, t.popcounts);
+  }
+  const std::size_t whole = t.begin + (t.end - t.begin) / kWordBits * kWordBits;
+  const auto run =
+      e.first_activation == Activation::kRelu ? select_plain<true>(e) : select_plain<false>(e);
+  const std::size_t together = whole - t.begin > kWordBits ? kPlainRows : t.m;
+  for (std::size_t m = 0; m < t.m; m += together) {
+    const std::size_t rows = t.m - m < together ? t.m - m : together;
+    for (std::size_t c = t.begin; c < whole; c += kWordBits) run(t, m, rows, c);
+  }
+  if (whole < t.end) last_channels<true>(t, Epilogue(e), t.popcounts, whole);
 }
 
 // Pixels of kChannels channels, side by side in every tensor: 64 channels of several are as one's.
@@ -245,10 +361,11 @@ void narrow_floats(const EpilogueTile& t) {
   const Epilogue e = *t.epilogue;
   std::size_t m = 0;
   for (; m + kPixels <= t.m; m += kPixels) {
-    const Row<float> row(t, t.values, m);
-    const word_t bits = channels<kWordBits / BNN_LANES, kPlain, kChannels>(e, row, t.k, 0);
+    const Row<float> rows[1] = {{t, t.values, m}};
+    word_t bits[1] = {0};
+    channels<kVectors, kPlain, kChannels>(e, rows, t.k, 0, bits);
     for (std::size_t i = 0; i < kPixels; ++i) {
-      put(t, m + i, 0, bits >> (i * kChannels) & valid_bits(kChannels, 0));
+      put(t, m + i, 0, 0, bits[0] >> (i * kChannels) & valid_bits(kChannels, 0));
     }
   }
   EpilogueTile last = t;
@@ -267,14 +384,14 @@ template <bool kPlain>
 void float_steps(const EpilogueTile& t) {
   if (is_narrow(t, 16)) return narrow_floats<kPlain, 16>(t);
   if (is_narrow(t, 32)) return narrow_floats<kPlain, 32>(t);
-  floats<kPlain>(t, t.values);
+  steps<kPlain>(t, t.values);
 }
 
 inline void run_tile(const EpilogueTile& tile) {
   const bool plain = is_plain(*tile.epilogue);
   if (tile.values != nullptr) return plain ? float_steps<true>(tile) : float_steps<false>(tile);
   if (tile.epilogue->out_int32 != nullptr) return integers(tile);
-  plain ? floats<true>(tile, tile.popcounts) : floats<false>(tile, tile.popcounts);
+  plain ? plain_steps(tile) : steps<false>(tile, tile.popcounts);
 }
 
 }  // namespace
