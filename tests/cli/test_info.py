@@ -2,7 +2,8 @@ import json
 
 import pytest
 
-from bnn.training import load_checkpoint
+import bnn as library
+from bnn.training import load_checkpoint, load_data
 
 
 def test_shows_what_it_runs_with(bnn):
@@ -43,6 +44,31 @@ def test_packed_file(bnn, net):
     assert max(map(len, lines)) <= 80
 
 
+def test_how_pictures_are_prepared(bnn, net, tmp_path):
+    data = load_data("digits")
+    line = next(line for line in bnn("info", net).stdout.splitlines() if "pictures" in line)
+    assert line.endswith(f"8x8, grey, mean {data.mean[0]:.4g}, std {data.std[0]:.4g}")
+    found = json.loads(bnn("info", net, "--json").stdout)["preprocessing"]
+    assert found["size"] == [8, 8]
+    assert found["mean"] == pytest.approx(data.mean)
+    network = library.load(net)
+    network.preprocessing = None
+    network.save(tmp_path / "bare.bnn")
+    assert "nothing is said" in bnn("info", tmp_path / "bare.bnn").stdout
+    bare = json.loads(bnn("info", tmp_path / "bare.bnn", "--json").stdout)
+    assert bare["preprocessing"] is None
+
+
+def test_json_agrees_with_the_table(bnn, net):
+    layers = json.loads(bnn("info", net, "--json").stdout)["layers"]
+    table = bnn("info", net).stdout.splitlines()
+    for layer in layers:
+        assert any(line.split()[:2] == [layer["name"], layer["operation"]] for line in table)
+        assert layer["node"].split("#")[0] == layer["name"]
+    assert {layer["gives"] for layer in layers if layer["operation"] == "pack"} <= {"bits"}
+    assert "bits" in {layer["gives"] for layer in layers}
+
+
 def test_packed_file_as_json(bnn, net, trained):
     found = json.loads(bnn("info", net, "--json").stdout)
     assert found["file_bytes"] == net.stat().st_size
@@ -66,4 +92,9 @@ def test_no_packed_file(fails, tmp_path, content):
 
 
 def test_a_checkpoint_is_no_packed_file(fails, trained):
-    assert "final.ckpt" in fails("info", trained / "final.ckpt", code=1)
+    said = fails("info", trained / "final.ckpt", code=1)
+    assert "final.ckpt: is no .bnn file" in said
+    assert "pack it first: bnn pack" in said
+    said = fails("info", trained, code=1)
+    assert ": is no .bnn file: it is a folder. Of a training run, pack it first" in said
+    assert "path is empty" in fails("info", "", code=1)

@@ -4,7 +4,9 @@ from pathlib import Path
 import pytest
 import torch
 
+import bnn as library
 from bnn.errors import DataError
+from bnn.training import load_data
 
 
 def flip_one_weight(monkeypatch):
@@ -60,6 +62,19 @@ def test_json(bnn, trained, tmp_path):
     assert len(got["report"]["binary"]) == 6
 
 
+def test_records_how_its_pictures_were_prepared(net):
+    data = load_data("digits")
+    found = library.load(net).preprocessing
+    assert (found.size, found.channels) == ((8, 8), 1)
+    assert found.mean == pytest.approx(data.mean)
+    assert found.std == pytest.approx(data.std)
+
+
+def test_the_option_of_the_data_is_named(fails, trained, tmp_path):
+    message = fails("pack", trained, "-o", tmp_path / "n.bnn", "--data", "folder", code=1)
+    assert "--data-dir" in message
+
+
 def test_all_held_out_images_at_most(bnn, trained, tmp_path):
     ran = bnn("pack", trained, "-o", tmp_path / "net.bnn", "--samples", "100000")
     assert "On 360 held-out images of digits" in ran.stdout
@@ -69,6 +84,8 @@ def test_random_images(bnn, trained, tmp_path):
     ran = bnn("pack", trained, "-o", tmp_path / "net.bnn", "--data", "random", "--samples", "33")
     assert ran.code == 0
     assert "On 33 random images" in ran.stdout
+    assert ran.stderr == ""
+    assert library.load(tmp_path / "net.bnn").preprocessing.size == (8, 8)
 
 
 def test_random_images_where_the_data_is_gone(bnn, trained, tmp_path, monkeypatch):
@@ -80,6 +97,8 @@ def test_random_images_where_the_data_is_gone(bnn, trained, tmp_path, monkeypatc
     assert ran.code == 0
     assert "On 256 random images" in ran.stdout
     assert "random images, since digits cannot be read: [bold]data_dir[/]" in ran.stderr
+    assert "how to prepare pictures is not in the file, since of digits: [bold]" in ran.stderr
+    assert library.load(tmp_path / "net.bnn").preprocessing is None
 
 
 def test_data_that_was_asked_for_must_be_there(fails, trained, tmp_path):
@@ -137,7 +156,12 @@ def test_float_checkpoint(bnn, tmp_path):
         model_args={"width": 4}, epochs=1, batch_size=512, out=str(tmp_path / "run")
     )
     fit(config, progress=False)
-    ran = bnn("pack", tmp_path / "run", "-o", tmp_path / "net.bnn")
+    refused = bnn("pack", tmp_path / "run", "-o", tmp_path / "net.bnn")
+    assert (refused.code, refused.stdout) == (1, "")
+    assert "nothing in it is binary" in refused.stderr
+    assert "--force" in refused.stderr
+    assert not (tmp_path / "net.bnn").exists()
+    ran = bnn("pack", tmp_path / "run", "-o", tmp_path / "net.bnn", "--force")
     assert ran.code == 0
     assert "packed 0 of 0 binary layers" in ran.stdout
     assert "no 1-bit layer to compare" in ran.stdout

@@ -41,7 +41,10 @@ def test_another_checkpoint_of_the_same_form(bnn, trained, net, tmp_path):
 
 
 def test_files_in_the_wrong_order(fails, trained, net):
-    fails("verify", net, trained / "final.ckpt", code=1)
+    for checkpoint in (trained / "final.ckpt", trained):
+        message = fails("verify", net, checkpoint, code=1)
+        assert "the wrong way round: bnn verify CHECKPOINT NET" in message
+    assert "pack it first" in fails("verify", trained, trained, code=1)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"\x93random", b"\x08" + b"\x00" * 7 + b"{}"])

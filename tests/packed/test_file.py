@@ -21,7 +21,7 @@ from bnn import BConfig, models
 from bnn.errors import PackedError, PackedFormatError
 from bnn.models.blocks import PreBasicBlock
 from bnn.ops import BasicInputBinarizer, XNORWeightBinarizer
-from bnn.packed import container
+from bnn.packed import Preprocessing, container
 from bnn.packed.graph import Graph, Node, ValueRef
 from bnn.packed.graph import json as graph_json
 
@@ -231,6 +231,76 @@ def test_loaded_networks_are_independent(small, content, tmp_path):
     assert torch.equal(copied(small[1]), small[0](small[1]))
 
 
+# --- how pictures are prepared --------------------------------------------------------------------
+
+GREY = Preprocessing((10, 12), 1, (0.25,), (0.5,))
+
+
+def test_preprocessing_is_kept(small, tmp_path):
+    network = copy.copy(small[0])
+    path = tmp_path / "net.bnn"
+    bnn.save(network, path)
+    plain = path.read_bytes()
+    assert bnn.load(path).preprocessing is None
+    assert bnn.file_info(path).preprocessing is None
+    network.preprocessing = GREY
+    bnn.save(network, path)
+    assert path.read_bytes() != plain
+    assert bnn.file_info(path).preprocessing == GREY
+    loaded = bnn.load(path)
+    assert loaded.preprocessing == copy.deepcopy(loaded).preprocessing == GREY
+    assert torch.equal(loaded(small[1]), small[0](small[1]))
+    bnn.save(loaded, tmp_path / "again.bnn")
+    assert (tmp_path / "again.bnn").read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"size": [10, 12]}, "a bnn.packed.Preprocessing"),
+        (Preprocessing((10, 12), 3, (0.5,) * 3, (0.5,) * 3), "3 channels, but the network takes"),
+        (Preprocessing((10, 12), 1, (float("nan"),), (0.5,)), "mean is"),
+    ],
+)
+def test_preprocessing_that_is_not_written(small, tmp_path, wrong, said):
+    network = copy.copy(small[0])
+    network.preprocessing = wrong
+    with pytest.raises(PackedFormatError, match=said):
+        bnn.save(network, tmp_path / "net.bnn")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        None,
+        [],
+        "none",
+        {},
+        {"more": 1},
+        *({"size": size} for size in (8, [8], [0, 8], [8, 2**40], [8.0, 8], [True, 8], "88", None)),
+        *({"channels": channels} for channels in (0, 2, -1, 1.0, True, "1", None, 10**40)),
+        *({"mean": mean} for mean in (0.5, [], [0.5, 0.5], ["0"], [None], [1e300], [True], {})),
+        *({"std": std} for std in ([0], [0.0], [-1], [1e300], [10**400], [[1]])),
+    ],
+    ids=str,
+)
+def test_preprocessing_that_is_refused(parts, content, refused, change):
+    found = parts(content)
+    item = GREY.as_json()
+    if change == {}:
+        del item["std"]
+    found.document["preprocessing"] = {**item, **change} if isinstance(change, dict) else change
+    assert "preprocessing" in refused(found.join())
+
+
+def test_preprocessing_of_what_is_no_picture(tmp_path):
+    network, _ = linear()
+    network.preprocessing = GREY
+    with pytest.raises(PackedFormatError, match="but the network takes 3x7x10"):
+        network.save(tmp_path / "net.bnn")
+
+
 # --- damage -------------------------------------------------------------------------------------
 
 
@@ -260,9 +330,11 @@ def test_padding_belongs_to_the_digest(content, refused, parts):
 
 
 def test_not_a_file(tmp_path):
-    for path, said in [(tmp_path, "no file"), (tmp_path / "none.bnn", "No such file")]:
-        with pytest.raises(PackedFormatError, match=said):
+    cases = [(tmp_path, "is no .bnn file: it is a folder"), (tmp_path / "none.bnn", "No such file")]
+    for path, said in [*cases, ("", "path is empty")]:
+        with pytest.raises(PackedFormatError, match=said) as caught:
             bnn.load(path)
+        assert caught.value.__suppress_context__ or not path  # one traceback, not three
     if hasattr(os, "mkfifo"):
         os.mkfifo(tmp_path / "pipe")
         with pytest.raises(PackedFormatError, match="no file"):
@@ -287,7 +359,13 @@ def test_other_formats(refused, tmp_path):
         (8).to_bytes(8, "little") + b"{\xff\xff}    ",
         (2**63).to_bytes(8, "little") + b"{}" * 100,
     ]:
-        refused(other)
+        assert ": is no .bnn file" in refused(other) or other.endswith(b"    ")
+    assert "pack it first: bnn pack" in refused(buffer.getvalue())
+
+
+# A header of 640 bytes begins as a pickle does.
+def test_a_length_that_looks_like_another_format(refused):
+    assert "pack it first" not in refused((640).to_bytes(8, "little") + b"[" * 640)
 
 
 def test_a_file_larger_than_its_limit_is_not_read(tmp_path):

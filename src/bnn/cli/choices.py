@@ -53,6 +53,13 @@ def check_recipe(name: str) -> None:
         )
 
 
+def given_path(text: str) -> Path:
+    """Return the path that an argument names; an empty one would be the working folder."""
+    if not text:
+        raise typer.BadParameter("the path is empty.")
+    return Path(text)
+
+
 def parse_model_args(pairs: Iterable[str]) -> dict[str, Any]:
     """Return the mapping that ``KEY=VALUE`` words say; values are JSON, else text.
 

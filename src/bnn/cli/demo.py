@@ -16,7 +16,7 @@ from bnn.cli import terminal
 from bnn.cli.app import app, examples
 from bnn.cli.bench import faster
 from bnn.cli.failures import InterruptedRunError
-from bnn.cli.held_out import images_for
+from bnn.cli.held_out import images_for, preprocessing_for
 from bnn.cli.stopwatch import Latency, race, threads
 from bnn.errors import NativePartError
 
@@ -205,6 +205,7 @@ def _pack(networks: dict[str, _Trained], file: Path, quiet: bool) -> _Packed | N
     Without the native part there is nothing to run it with, and the demo ends with training.
     """
     from bnn.packed import pack, runtime_info, verify
+    from bnn.packed.preprocessing import attach
     from bnn.training import load_checkpoint, load_data
 
     try:
@@ -218,6 +219,7 @@ def _pack(networks: dict[str, _Trained], file: Path, quiet: bool) -> _Packed | N
     network = pack(binary.model, _digit())
     images = images_for(binary, _DATA, None, len(load_data(_DATA).test))
     agreement = verify(binary.model, network, images.batches())
+    attach(network, preprocessing_for(binary, images, _DATA))
     network.save(file)
     models = {"float": full.model, "binary, unpacked": binary.model, "packed": network}
     return _Packed(file, network.report, agreement, {n: _time(models, n) for n in _BATCHES})

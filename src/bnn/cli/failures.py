@@ -42,6 +42,7 @@ def _usage(error: BaseException) -> str:
     message = str(error.format_message())  # type: ignore[attr-defined] # see explain
     if not message:  # bnn without a verb: the help has been printed
         return ""
+    message = message.replace("Input should be", "it must be")  # "Input" is no word of ours
     # typer's own messages have no rule for the last full stop.
     message = message if message.endswith((".", "?", ")")) else f"{message}."
     context = getattr(error, "ctx", None)

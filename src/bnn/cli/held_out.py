@@ -15,7 +15,8 @@ from bnn.errors import DataError, MissingExtraError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from bnn.training import Loaded
+    from bnn.packed import Preprocessing
+    from bnn.training import DataSplits, Loaded
 
 _BATCH = 32  # of 3x224x224 that is 19 MB
 RANDOM = "random"
@@ -48,12 +49,14 @@ class Images:
         count: How many.
         items: The data set, or None for random images.
         shape: Of one image.
+        splits: What was read; None for random images.
     """
 
     what: str
     count: int
     items: Any
     shape: tuple[int, int, int]
+    splits: DataSplits | None = None
 
     def batches(self) -> Iterator[Tensor]:
         """Yield the images, (N, C, H, W), spread evenly over the data set."""
@@ -102,7 +105,36 @@ def images_for(loaded: Loaded, data: str | None, data_dir: str | None, samples: 
             "Choose other --data, or --data random."
         )
     count = min(samples, len(splits.test))
-    return Images(f"{count:,} held-out images of {name}", count, splits.test, shape)
+    return Images(f"{count:,} held-out images of {name}", count, splits.test, shape, splits)
+
+
+def preprocessing_for(loaded: Loaded, images: Images, data: str | None) -> Preprocessing | None:
+    """Return what the pictures went through that a checkpoint was trained on, if that is known.
+
+    Args:
+        loaded: The checkpoint.
+        images: What its network is compared on.
+        data: The data set that was asked for, of which these are.
+    """
+    from bnn.packed import Preprocessing
+    from bnn.training import load_data
+
+    config = loaded.config
+    splits = images.splits if data in (None, config.data) else None
+    if splits is None:
+        try:
+            splits = load_data(config.data, config.data_dir, config.split_seed)
+        except (DataError, MissingExtraError) as error:
+            terminal.talk(
+                _plain(
+                    f"how to prepare pictures is not in the file, since of {config.data}: {error}"
+                )
+            )
+            return None
+    if splits.mean is None or splits.std is None or splits.input_shape != loaded.input_shape:
+        return None
+    channels, height, width = splits.input_shape
+    return Preprocessing((height, width), channels, splits.mean, splits.std)
 
 
 def _by(shape: tuple[int, ...]) -> str:

@@ -11,7 +11,7 @@ from bnn.cli import terminal
 from bnn.cli.app import app, examples
 
 if TYPE_CHECKING:
-    from bnn.packed import PackedNetwork
+    from bnn.packed import PackedNetwork, Preprocessing
 
 
 @app.command(
@@ -63,6 +63,7 @@ def _show_file(path: str, *, json: bool) -> None:
                 "peak_bytes": peak,
                 "input_shapes": network.example_shapes,
                 "one_bit_layers": len(one_bit),
+                "preprocessing": found.preprocessing and found.preprocessing.as_json(),
                 "report": dataclasses.asdict(found.report),
                 "layers": layers,
             }
@@ -74,6 +75,9 @@ def _show_file(path: str, *, json: bool) -> None:
     fields = {
         "file": f"{path}, {found.size:,} bytes, version {found.version} of the format",
         "input": ", ".join(_by(shape) for shape in network.example_shapes),
+        "pictures": "nothing is said of how to prepare them"
+        if found.preprocessing is None
+        else _pictures(found.preprocessing),
         "operations": f"{len(layers):,}",
         "1-bit layers": f"{len(one_bit):,}",
         "weights": f"{weights:,}, of these 1-bit {ones:,}" if weights else "none",
@@ -83,6 +87,15 @@ def _show_file(path: str, *, json: bool) -> None:
     }
     terminal.result()
     terminal.result_fields(fields)
+
+
+def _pictures(preprocessing: Preprocessing) -> str:
+    by_channel = (
+        f"{name} {', '.join(f'{value:.4g}' for value in getattr(preprocessing, name))}"
+        for name in ("mean", "std")
+    )
+    kind = {1: "grey", 3: "RGB"}.get(preprocessing.channels, f"{preprocessing.channels} channels")
+    return f"{_by(preprocessing.size)}, {kind}, {', '.join(by_channel)}"
 
 
 def _peak(network: PackedNetwork) -> int | None:
@@ -97,6 +110,7 @@ def _peak(network: PackedNetwork) -> int | None:
 def _layers(network: PackedNetwork) -> list[dict[str, Any]]:
     """Return what each operation is, in the order in which they run."""
     from bnn.packed.graph import OPERATIONS, check_graph
+    from bnn.packed.onebit import layer_of
 
     known = check_graph(network.graph, network.example_shapes)
     rows = []
@@ -113,9 +127,10 @@ def _layers(network: PackedNetwork) -> list[dict[str, Any]]:
         result = known[node.outputs[0]]
         rows.append(
             {
-                "name": node.name,
+                "name": layer_of(node.name),
+                "node": node.name,
                 "operation": node.op,
-                "gives": node.output,
+                "gives": node.output if operation.finishes else operation.output,
                 "output_shape": getattr(result, "shape", None) and tuple(result.shape),
                 "input_bits": 1 if operation.inputs[:1] == ("bits",) else 32,
                 "weight_bits": None if weight is None else 1 if packed else 32,
@@ -131,8 +146,6 @@ def _table(layers: list[dict[str, Any]]) -> Any:
     from rich.table import Table
     from rich.text import Text
 
-    from bnn.packed.onebit import layer_of
-
     table = Table(box=box.HORIZONTALS, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("\nLayer", overflow="fold", min_width=12)
     table.add_column("\nOperation", no_wrap=True)
@@ -141,7 +154,7 @@ def _table(layers: list[dict[str, Any]]) -> Any:
     for layer in layers:
         bits = layer["weight_bits"]
         table.add_row(
-            Text(layer_of(layer["name"])),
+            Text(layer["name"]),
             layer["operation"],
             str(layer["input_bits"]),
             "-" if bits is None else str(bits),

@@ -10,7 +10,8 @@ import typer
 
 from bnn.cli import terminal
 from bnn.cli.app import app, examples
-from bnn.cli.held_out import DATA, DATA_DIR, SAMPLES, check_images, images_for
+from bnn.cli.choices import given_path
+from bnn.cli.held_out import DATA, DATA_DIR, SAMPLES, check_images, images_for, preprocessing_for
 from bnn.errors import PackedError
 
 if TYPE_CHECKING:
@@ -32,7 +33,14 @@ def pack(
         ),
     ],
     out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="FILE", help="File to write, such as net.bnn.")
+        Path,
+        typer.Option(
+            "--out",
+            "-o",
+            parser=given_path,
+            metavar="FILE",
+            help="File to write, such as net.bnn.",
+        ),
     ],
     data: DATA = None,
     data_dir: DATA_DIR = None,
@@ -59,14 +67,24 @@ def pack(
 
     from bnn.packed import pack as make
     from bnn.packed import verify
+    from bnn.packed.preprocessing import attach
     from bnn.training import load_checkpoint
 
     loaded = load_checkpoint(checkpoint)
     network = make(loaded.model, torch.zeros(1, *loaded.input_shape))
+    if not network.report.binary and not force:
+        raise PackedError(
+            f"{checkpoint}: nothing in it is binary, so nothing would be packed. Train with a "
+            "recipe: bnn train --recipe two-step. --force writes a float network all the same."
+            if not network.report.emulated
+            else f"{checkpoint}: none of its binary layers can be packed. --force writes it all "
+            f"the same.\n{network.report}"
+        )
     images = images_for(loaded, data, data_dir, samples)
     agreement = verify(loaded.model, network, images.batches())
     written = force or agreement.agrees
     if written:
+        attach(network, preprocessing_for(loaded, images, data))
         network.save(out)
     size = out.stat().st_size if written else None
     if json:

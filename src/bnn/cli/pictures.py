@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bnn.cli.failures import explain
 from bnn.errors import DataError, MissingExtraError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+Bad = Callable[[Path, str], None]
+"""What is told of a picture that cannot be read: which one, and the message."""
+
 ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 _MOST_VALUES = 2**28
 _BATCH = 32
+_ARCHIVE = "an archive of arrays; give one of them, saved with numpy.save as a .npy file."
 
 
 @dataclass(frozen=True)
@@ -42,13 +47,13 @@ class Preparation:
         import numpy as np
         import torch
 
-        image = self._fit(_open(path, {1: "L", 3: "RGB"}[self.channels]))
+        image = self._fit(path, _open(path, {1: "L", 3: "RGB"}[self.channels]))
         values = torch.from_numpy(np.array(image, dtype=np.float32)) / 255
         values = values.view(*self.size, self.channels).movedim(-1, 0)
         mean, std = (torch.tensor(v).view(-1, 1, 1) for v in (self.mean, self.std))
         return (values - mean) / std
 
-    def _fit(self, image: Any) -> Any:
+    def _fit(self, path: Path, image: Any) -> Any:
         """Scale the shorter side, then cut out the middle."""
         from PIL import Image
 
@@ -57,7 +62,7 @@ class Preparation:
         scale = shorter / min(image.size)
         sizes = tuple(max(round(side * scale), shorter) for side in image.size)
         if math.prod(sizes) > _MOST_VALUES:
-            raise DataError(f"a picture of {image.size[0]}x{image.size[1]} is too long.")
+            raise DataError(f"{path}: a picture of {image.size[0]}x{image.size[1]} is too long.")
         image = image.resize(sizes, Image.Resampling.BILINEAR)
         left, top = (sizes[0] - width) // 2, (sizes[1] - height) // 2
         return image.crop((left, top, left + width, top + height))
@@ -75,7 +80,9 @@ def _open(path: Path, mode: str) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # a picture that is suspiciously large warns only
             with Image.open(path) as image:
-                return image.convert(mode)
+                return _eight_bits(path, image).convert(mode)
+    except DataError:
+        raise
     except OSError as error:
         if error.strerror:
             raise
@@ -85,12 +92,32 @@ def _open(path: Path, mode: str) -> Any:
         raise DataError(f"{path}: cannot be read: {reason}") from error
 
 
+def _eight_bits(path: Path, image: Any) -> Any:
+    """Return a picture with 8 bits a channel. Pillow would cut all above 255 down to it."""
+    import numpy as np
+    from PIL import Image
+
+    # Older versions of Pillow open 16 bits of these formats as 32.
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
+        values = np.asarray(image).astype(np.int64)
+        return Image.fromarray(np.rint(values.clip(0, 65535) / 257).astype(np.uint8))
+    if image.mode[0] in "IF":
+        kind = "floats" if image.mode[0] == "F" else "32-bit integers"
+        raise DataError(
+            f"{path}: its pixels are {kind}, and nothing says which is white. Save it with 8 or 16 "
+            "bits, or give a .npy file."
+        )
+    return image
+
+
 def find(path: Path) -> list[Path]:
     """Return a file itself, or all pictures below a folder, in the order of their names.
 
     Raises:
         DataError: If there is none.
     """
+    if path.suffix.lower() == ".npz":
+        raise DataError(f"{path}: {_ARCHIVE}")
     if path.is_file():
         return [path]
     if not path.is_dir():
@@ -110,10 +137,13 @@ def read_array(path: Path, shape: tuple[int, ...]) -> Tensor:
         shape: Of one input, of which only the channels must agree where there are three axes.
 
     Raises:
-        DataError: If it is damaged, or holds something else.
+        DataError: If it is damaged, or holds something else. Integers are: they are pixels that
+            nobody has prepared.
     """
     import numpy as np
     import torch
+
+    from bnn.cli import terminal
 
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -125,9 +155,17 @@ def read_array(path: Path, shape: tuple[int, ...]) -> Tensor:
         raise DataError(
             f"{path}: not an .npy file of numbers, or damaged. Objects are not read."
         ) from error
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
-        what = getattr(array, "dtype", type(array).__name__)
-        raise DataError(f"{path}: holds {what}; give floats, prepared as the network takes them.")
+    if not isinstance(array, np.ndarray):
+        raise DataError(f"{path}: {_ARCHIVE}")
+    if array.dtype.kind in "iub":
+        raise DataError(
+            f"{path}: holds {array.dtype}; give float32, prepared as in training: pixels of 0 to "
+            "1, less the mean, divided by the deviation. `bnn run` prepares pictures, not arrays."
+        )
+    if array.dtype.kind != "f":
+        raise DataError(
+            f"{path}: holds {array.dtype}; give float32, prepared as the network takes it."
+        )
     if array.size > _MOST_VALUES:
         raise DataError(f"{path}: holds {array.size:,} values; at most {_MOST_VALUES:,} are read.")
     values = torch.from_numpy(np.array(array, dtype=np.float32))
@@ -136,17 +174,40 @@ def read_array(path: Path, shape: tuple[int, ...]) -> Tensor:
     wanted = "x".join(map(str, shape))
     if values.dim() != len(shape) + 1 or values.shape[1] != shape[0] or not values.numel():
         given = "x".join(map(str, array.shape))
-        raise DataError(f"{path}: holds an array of {given}; give {wanted}, or Nx{wanted}.")
+        given = f"an array of {given}" if array.shape else "a single number"
+        raise DataError(f"{path}: holds {given}; give {wanted}, or Nx{wanted}.")
+    if array.dtype != np.float32:
+        terminal.talk(f"converted from {array.dtype} to float32")
     return values
 
 
-def batches(paths: list[Path], preparation: Preparation) -> Iterator[tuple[list[str], Tensor]]:
-    """Yield names and images, a few at a time."""
+def batches(
+    paths: list[Path], preparation: Preparation, bad: Bad | None = None
+) -> Iterator[tuple[list[str], Tensor]]:
+    """Yield names and images, a few at a time.
+
+    Args:
+        paths: Pictures.
+        preparation: What happens to them.
+        bad: Is told of each that cannot be read, and the others go on. None: that is an error.
+    """
     import torch
 
     for start in range(0, len(paths), _BATCH):
-        some = paths[start : start + _BATCH]
-        yield [str(p) for p in some], torch.stack([preparation.read(p) for p in some])
+        some = ((p, _read(p, preparation, bad)) for p in paths[start : start + _BATCH])
+        good = [(str(path), image) for path, image in some if image is not None]
+        if good:
+            yield [name for name, _ in good], torch.stack([image for _, image in good])
+
+
+def _read(path: Path, preparation: Preparation, bad: Bad | None) -> Tensor | None:
+    try:
+        return preparation.read(path)
+    except (DataError, OSError) as error:
+        if bad is None:
+            raise
+        bad(path, explain(error)[0])
+        return None
 
 
 def array_batches(path: Path, values: Tensor) -> Iterator[tuple[list[str], Tensor]]:

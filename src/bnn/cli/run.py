@@ -11,15 +11,17 @@ import typer
 
 from bnn.cli import terminal
 from bnn.cli.app import app, examples
+from bnn.cli.choices import given_path
+from bnn.cli.failures import FAILED
 from bnn.cli.pictures import Preparation, array_batches, batches, find, read_array
-from bnn.errors import DataError, PackedError
+from bnn.errors import ConfigError, DataError, PackedError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from bnn.packed import PackedNetwork
+    from bnn.packed import PackedNetwork, Preprocessing
 
-# What the data sets imagenet and folder are normalised by.
+# What the data sets imagenet and folder are normalised by: a guess where a file says nothing.
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _MOST_LABELS = 2**24  # bytes
 _CROP = 256 / 224  # as these data sets: scaled to 256, cut to 224
@@ -38,6 +40,7 @@ def run(
     source: Annotated[
         Path,
         typer.Argument(
+            parser=given_path,
             metavar="IMAGE|FOLDER|NPY",
             help="A picture, a folder with pictures in it or below it, or an array CxHxW or "
             "NxCxHxW that is prepared already.",
@@ -48,14 +51,20 @@ def run(
     ] = 1,
     labels: Annotated[
         Path | None,
-        typer.Option("--labels", metavar="FILE", help="Names of the classes, one a line."),
+        typer.Option(
+            "--labels",
+            parser=given_path,
+            metavar="FILE",
+            help="Names of the classes, one a line.",
+        ),
     ] = None,
     size: Annotated[
         str | None,
         typer.Option(
             "--size",
             metavar="N|HxW",
-            help="Size of the middle that is cut out of a picture. Default: as it was packed.",
+            help="Size of the middle that is cut out of a picture. Default: as the file says, or "
+            "what it was packed with.",
         ),
     ] = None,
     resize: Annotated[
@@ -74,8 +83,8 @@ def run(
         typer.Option(
             "--mean",
             metavar="X[,X,X]",
-            help="Taken from pixels of 0 to 1, for each channel. Default: ImageNet's for colours, "
-            "0 for grey.",
+            help="Taken from pixels of 0 to 1, for each channel. Default: as the file says; if "
+            "it says nothing, ImageNet's for colours, 0 for grey.",
         ),
     ] = None,
     std: Annotated[
@@ -83,7 +92,8 @@ def run(
         typer.Option(
             "--std",
             metavar="X[,X,X]",
-            help="Then divided by it. Default: ImageNet's for colours, 1 for grey.",
+            help="Then divided by it. Default: as the file says; if it says nothing, ImageNet's "
+            "for colours, 1 for grey.",
         ),
     ] = None,
     json: Annotated[
@@ -92,8 +102,15 @@ def run(
 ) -> None:
     """Classify pictures with a packed network.
 
-    Prints each picture's likeliest classes and their probabilities.
+    Prints each picture's likeliest classes and their probabilities. One in a folder that cannot be
+    read is named on stderr, and the exit code is 1 then.
     """
+    failed: list[dict[str, str]] = []
+
+    def tell(path: Path, message: str) -> None:
+        failed.append({"input": str(path), "error": message})
+        terminal.complain(message)
+
     array = source.suffix.lower() == ".npy"
     if array and any(option is not None for option in (size, resize, mean, std)):
         raise typer.BadParameter(
@@ -113,20 +130,22 @@ def run(
         if len(shape) != 3 or shape[0] not in (1, 3):
             wanted = "x".join(map(str, shape))
             raise PackedError(f"{network} takes {wanted}, which no picture is. Give a .npy file.")
-        preparation = _preparation(shape, size, resize, mean, std)
-        given = batches(find(source), preparation)
+        preparation = _preparation(packed, shape, size, resize, mean, std)
+        given = batches(find(source), preparation, tell if source.is_dir() else None)
     names = None if labels is None else _read_labels(labels)
     rows = list(_classify(packed, given, names, top))
     if json:
         about: dict[str, Any] = {"network": network}
         if not array:
             about["preparation"] = vars(preparation)
-        terminal.result_json({**about, "inputs": rows})
-        return
-    width = max(len(row["input"]) for row in rows)
-    for row in rows:
-        classes = "  ".join(f"{one['label']} {one['probability']:.1%}" for one in row["top"])
-        terminal.result(f"{row['input']:<{width}}  {classes}")
+        terminal.result_json({**about, "inputs": rows, "failed": failed})
+    else:
+        width = max((len(row["input"]) for row in rows), default=0)
+        for row in rows:
+            classes = "  ".join(f"{one['label']} {one['probability']:.1%}" for one in row["top"])
+            terminal.result(f"{row['input']:<{width}}  {classes}")
+    if failed:
+        raise typer.Exit(FAILED)
 
 
 def _classify(
@@ -137,6 +156,8 @@ def _classify(
     for inputs, images in given:
         try:
             output = packed(images)
+        except ConfigError:  # of BNN_ISA: no picture is to blame
+            raise
         except (RuntimeError, ValueError) as error:  # torch's, and ours, of sizes that do not fit
             reason = next(iter(str(error).splitlines()), type(error).__name__)
             sizes = "x".join(map(str, images.shape[1:]))
@@ -165,22 +186,49 @@ def _classify(
 
 
 def _preparation(
-    shape: tuple[int, ...], size: str | None, resize: int | None, mean: str | None, std: str | None
+    packed: PackedNetwork,
+    shape: tuple[int, ...],
+    size: str | None,
+    resize: int | None,
+    mean: str | None,
+    std: str | None,
 ) -> Preparation:
+    from bnn.packed.preprocessing import of
+
+    stored = of(packed)
     channels = shape[0]
-    sizes = (shape[1], shape[2]) if size is None else _parse_size(size)
+    usual = (shape[1], shape[2]) if stored is None else stored.size
+    sizes = usual if size is None else _parse_size(size)
     largest = max(sizes)
     shorter = resize or (round(largest * _CROP) if largest >= 64 else largest)
-    grey = channels == 1
-    deviations = _numbers("--std", std, channels, (1.0,) if grey else _STD)
+    usual_mean, usual_std = _usual(stored, channels)
+    deviations = _numbers("--std", std, channels, usual_std)
     if any(value <= 0 for value in deviations):
         raise typer.BadParameter("it must be above 0.", param_hint="--std")
-    return Preparation(
-        channels=channels,
-        size=sizes,
-        shorter=shorter,
-        mean=_numbers("--mean", mean, channels, (0.0,) if grey else _MEAN),
-        std=deviations,
+    means = _numbers("--mean", mean, channels, usual_mean)
+    if stored is None and (mean is None or std is None):
+        _say_what_is_assumed(means if mean is None else None, deviations if std is None else None)
+    return Preparation(channels, sizes, shorter, means, deviations)
+
+
+def _usual(
+    stored: Preprocessing | None, channels: int
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and deviation where none are given."""
+    if stored is not None:
+        return stored.mean, stored.std
+    return ((0.0,), (1.0,)) if channels == 1 else (_MEAN, _STD)
+
+
+def _say_what_is_assumed(mean: tuple[float, ...] | None, std: tuple[float, ...] | None) -> None:
+    assumed = " and ".join(
+        f"--{name} {','.join(f'{value:g}' for value in values)}"
+        for name, values in (("mean", mean), ("std", std))
+        if values is not None
+    )
+    terminal.talk(
+        f"assumed: {assumed}. The file does not say how its training pictures were prepared; if "
+        "otherwise, the classes are wrong."
     )
 
 

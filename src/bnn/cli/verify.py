@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,7 +12,10 @@ from bnn.cli import terminal
 from bnn.cli.app import app, examples
 from bnn.cli.held_out import DATA, DATA_DIR, SAMPLES, check_images, images_for
 from bnn.cli.pack import disagreement
-from bnn.errors import PackedError
+from bnn.errors import PackedError, PackedFormatError
+
+if TYPE_CHECKING:
+    from bnn.packed import PackedNetwork
 
 
 @app.command(
@@ -41,10 +46,9 @@ def verify(
     """
     check_images(data)
     from bnn.packed import verify as compare
-    from bnn.packed.file import load
     from bnn.training import load_checkpoint
 
-    packed = load(network)
+    packed = _load(network, checkpoint)
     loaded = load_checkpoint(checkpoint)
     images = images_for(loaded, data, data_dir, samples)
     agreement = compare(loaded.model, packed, images.batches())
@@ -61,3 +65,19 @@ def verify(
         terminal.result(f"On {images.what}:\n\n{agreement}")
     if not agreement.agrees:
         raise PackedError(f"{network}: {disagreement(agreement)}")
+
+
+def _load(network: str, checkpoint: str) -> PackedNetwork:
+    from bnn.packed.file import file_info, load
+
+    try:
+        return load(network)
+    except PackedFormatError:
+        if Path(network).exists():
+            with contextlib.suppress(PackedFormatError):
+                file_info(checkpoint)
+                raise PackedError(
+                    f"{checkpoint} is the packed file, {network} is not: the arguments are the "
+                    "wrong way round: bnn verify CHECKPOINT NET."
+                ) from None
+        raise

@@ -10,6 +10,7 @@ from bnn.packed.file import FileInfo, file_info, load, save
 from bnn.packed.modules import PackedConv1d, PackedConv2d, PackedLinear
 from bnn.packed.network import PackedNetwork
 from bnn.packed.pack import pack
+from bnn.packed.preprocessing import Preprocessing
 from bnn.packed.report import PackReport
 from bnn.packed.runtime import RuntimeInfo, get_num_threads, runtime_info, set_num_threads
 from bnn.packed.verify import verify
@@ -24,6 +25,7 @@ __all__ = [
     "PackedLinear",
     "PackedNetwork",
     "PackReport",
+    "Preprocessing",
     "RuntimeInfo",
     "file_info",
     "functional",

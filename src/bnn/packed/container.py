@@ -34,6 +34,8 @@ MOST_NAME = 512
 _LENGTH = 8  # bytes before the header
 _HEX = 64
 _DAMAGED = "Copy or export the file again."
+_PACK_IT = "pack it first: bnn pack CHECKPOINT -o NET.bnn, or bnn.pack(model, example)."
+_OTHERS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")  # zip, pickles
 _DTYPES = {"I64": torch.int64, "F32": torch.float32}
 _CODES = {dtype: code for code, dtype in _DTYPES.items()}
 
@@ -92,7 +94,7 @@ def read(path: Path, versions: range) -> Container:
         content = _content(path)
     except OSError as error:
         why = error.strerror or str(error)
-        raise PackedFormatError(f"it cannot be read: {why}. Check the path.") from error
+        raise PackedFormatError(f"it cannot be read: {why}. Check the path.") from None
     start = _header_end(content)
     header = _header(content, start)
     metadata = header.pop("__metadata__", None)
@@ -102,7 +104,7 @@ def read(path: Path, versions: range) -> Container:
         or not all(isinstance(value, str) for value in metadata.values())
     ):
         raise PackedFormatError(
-            "it is a safetensors file, but not of a packed network: its metadata must be the "
+            "is no .bnn file but another safetensors file: its metadata must be the "
             "texts 'bnn' and 'digest'. bnn.save writes such files."
         )
     document = parse(metadata["bnn"], "the graph")
@@ -132,8 +134,11 @@ def check_version(document: Any, versions: range) -> None:
 
 
 def _content(path: Path) -> bytearray:
-    if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for ever
-        raise PackedFormatError("it is no file. Give the path of a file that bnn.save wrote.")
+    mode = path.stat().st_mode
+    if stat.S_ISDIR(mode):
+        raise PackedFormatError(f"is no .bnn file: it is a folder. Of a training run, {_PACK_IT}")
+    if not stat.S_ISREG(mode):  # opening a pipe would wait for ever
+        raise PackedFormatError("is no .bnn file: it is no file. Give one that bnn.save wrote.")
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         if size > MOST_FILE:
@@ -151,15 +156,19 @@ def _content(path: Path) -> bytearray:
 def _header_length(begin: bytes, size: int) -> int:
     if len(begin) < _LENGTH:
         raise PackedFormatError(
-            f"it has {size} bytes, and is too short for a packed network: it is cut off or empty. "
-            f"{_DAMAGED}"
+            f"is no .bnn file: it has {size} bytes, and is empty or cut off. {_DAMAGED}"
         )
     length = int.from_bytes(begin, "little")
     most = min(MOST_HEADER, size - _LENGTH)
     if not 2 <= length <= most or length % 8:
+        if begin.startswith(_OTHERS):
+            raise PackedFormatError(
+                "is no .bnn file, but of torch.save, or an archive. If it is a checkpoint, "
+                f"{_PACK_IT}"
+            )
         raise PackedFormatError(
-            f"its first bytes say that the header has {length:,} bytes; it must be a multiple of 8 "
-            f"up to {most:,}. It is no packed network, or is cut off. {_DAMAGED}"
+            f"is no .bnn file, or is cut off: its first bytes say that the header has {length:,} "
+            f"bytes; it must be a multiple of 8 up to {most:,}. {_DAMAGED}"
         )
     return length
 
@@ -171,9 +180,7 @@ def _header_end(content: bytearray) -> int:
 def _header(content: bytearray, start: int) -> dict[str, Any]:
     raw = content[_LENGTH:start]
     if raw[:1] != b"{":
-        raise PackedFormatError(
-            f"its header does not begin with '{{': it is no packed network. {_DAMAGED}"
-        )
+        raise PackedFormatError(f"is no .bnn file: its header does not begin with '{{'. {_DAMAGED}")
     try:
         text = raw.decode()
     except UnicodeDecodeError as error:

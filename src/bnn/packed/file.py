@@ -18,6 +18,7 @@ from bnn.packed import container
 from bnn.packed.graph import OPERATIONS
 from bnn.packed.graph import json as graph_json
 from bnn.packed.network import PackedNetwork
+from bnn.packed.preprocessing import Preprocessing, attach, of
 from bnn.packed.report import PackReport
 
 VERSIONS = range(1, graph_json.VERSION + 1)
@@ -36,7 +37,7 @@ def save(network: PackedNetwork, path: str | Path) -> None:
         PackedFormatError: If a part of the model is run by Python as it was, or the file cannot be
             written.
     """
-    path = Path(path)
+    path = _path(path)
     with _naming(path):
         container.write(path, _encoded(network))
 
@@ -63,7 +64,7 @@ def load(path: str | Path) -> PackedNetwork:
         >>> torch.equal(loaded(x), packed(x))
         True
     """
-    path = Path(path)
+    path = _path(path)
     with _naming(path):
         found = container.read(path, VERSIONS)
         document = graph_json.from_json(found.document)
@@ -72,7 +73,9 @@ def load(path: str | Path) -> PackedNetwork:
             for name in names:
                 node.tensors[name] = found.tensor(graph_json.tensor_key(node.name, name))
         graph_json.check(document.graph, document.example_shapes)
-        return PackedNetwork(document.graph, document.report, document.example_shapes)
+        network = PackedNetwork(document.graph, document.report, document.example_shapes)
+        attach(network, document.preprocessing)
+        return network
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,7 @@ class FileInfo:
         float_bytes: Bytes of everything else.
         layers: The nodes that have tensors, in order.
         report: What became of the model's layers.
+        preprocessing: What the training pictures went through, if the file says it.
     """
 
     path: str
@@ -121,6 +125,7 @@ class FileInfo:
     float_bytes: int
     layers: tuple[LayerInfo, ...]
     report: PackReport
+    preprocessing: Preprocessing | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as what JSON can hold."""
@@ -133,7 +138,7 @@ def file_info(path: str | Path) -> FileInfo:
     Raises:
         PackedFormatError: If there is no such file, or it is damaged.
     """
-    path = Path(path)
+    path = _path(path)
     with _naming(path):
         found = container.read(path, VERSIONS)
         document = graph_json.from_json(found.document)
@@ -166,6 +171,7 @@ def file_info(path: str | Path) -> FileInfo:
             total - binary,
             tuple(layers),
             document.report,
+            document.preprocessing,
         )
 
 
@@ -192,6 +198,7 @@ def _encoded(network: PackedNetwork) -> bytes:
         network.report,
         network.example_shapes,
         importlib.metadata.version("bnn-torch"),
+        of(network),
     )
     graph_json.from_json(document)  # what load would refuse is not written
     graph_json.check(network.graph, network.example_shapes)
@@ -215,10 +222,16 @@ def _check_keys(document: graph_json.Document, found: container.Container) -> No
         raise PackedFormatError(f"tensor {container.shown(key)} {where}. Export the file again.")
 
 
+def _path(path: str | Path) -> Path:
+    if not str(path):
+        raise PackedFormatError("the path is empty. Give that of a file, such as 'net.bnn'.")
+    return Path(path)
+
+
 @contextmanager
 def _naming(path: Path) -> Iterator[None]:
     """Let errors name the file."""
     try:
         yield
     except PackedError as error:
-        raise PackedFormatError(f"{path}: {error}") from error
+        raise PackedFormatError(f"{path}: {error}") from None  # the same with the name

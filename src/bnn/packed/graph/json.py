@@ -12,6 +12,8 @@ from bnn.errors import PackedFormatError
 from bnn.packed.container import MOST_NAME, shown
 from bnn.packed.graph.node import Graph, Node, Structure, ValueRef
 from bnn.packed.graph.ops import OPERATIONS, check_graph
+from bnn.packed.preprocessing import Preprocessing
+from bnn.packed.preprocessing import from_json as preprocessing_from_json
 from bnn.packed.report import HOW, PackReport
 from bnn.packed.shapes import WORD_BITS, words
 
@@ -38,6 +40,7 @@ _DOCUMENT = (
     "output",
     "report",
 )
+_OPTIONAL = "preprocessing"
 _NODE = ("op", "name", "inputs", "outputs", "attrs", "tensors")
 _REPORT = ("how", "binary", "emulated", "opaque", "reason", "float_bytes", "packed_bytes")
 
@@ -52,6 +55,7 @@ class Document:
         names: For each node, the names of its tensors.
         example_shapes: Shapes of the inputs.
         report: What became of the model's layers.
+        preprocessing: What the training pictures went through; None where nothing is said.
     """
 
     written_by: str
@@ -59,13 +63,18 @@ class Document:
     names: list[list[str]]
     example_shapes: list[list[int]]
     report: PackReport
+    preprocessing: Preprocessing | None = None
 
 
 # --- writing ----------------------------------------------------------------------------------
 
 
 def to_json(
-    graph: Graph, report: PackReport, example_shapes: Sequence[Sequence[int]], written_by: str
+    graph: Graph,
+    report: PackReport,
+    example_shapes: Sequence[Sequence[int]],
+    written_by: str,
+    preprocessing: Preprocessing | None = None,
 ) -> dict[str, Any]:
     """Return the document of a network."""
     return {
@@ -95,6 +104,7 @@ def to_json(
             "float_bytes": report.float_bytes,
             "packed_bytes": report.packed_bytes,
         },
+        **({} if preprocessing is None else {_OPTIONAL: preprocessing.as_json()}),
     }
 
 
@@ -136,7 +146,8 @@ def from_json(document: Any) -> Document:
         PackedFormatError: If it is not as it must be. Whether the nodes are right, and fit each
             other, :func:`check` says once they have their tensors.
     """
-    fields = _fields("the graph", document, _DOCUMENT)
+    optional = (_OPTIONAL,) if isinstance(document, dict) and _OPTIONAL in document else ()
+    fields = _fields("the graph", document, (*_DOCUMENT, *optional))
     inputs = _ints("inputs", fields["inputs"], MOST_VALUES - 1, 1, MOST_INPUTS)
     shapes = _list("example_shapes", fields["example_shapes"], len(inputs), len(inputs))
     items = _list("nodes", fields["nodes"], 0, MOST_NODES)
@@ -151,12 +162,14 @@ def from_json(document: Any) -> Document:
     if not leaves:
         raise PackedFormatError("the network returns no tensor.")
     _check_names(graph)
+    sizes = [_ints("example_shapes", shape, MOST_ELEMENTS, 0, 8, least=1) for shape in shapes]
     return Document(
         _text("written_by", fields["written_by"], MOST_NAME),
         graph,
         [names for _, names in nodes],
-        [_ints("example_shapes", shape, MOST_ELEMENTS, 0, 8, least=1) for shape in shapes],
+        sizes,
         _report(fields["report"]),
+        preprocessing_from_json(fields[_OPTIONAL], sizes) if optional else None,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,11 +41,25 @@ class ArrayData:
         return self.images[chosen], self.labels[chosen]
 
 
-def _normalised(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
-    """Give each channel mean 0 and deviation 1 over the training images."""
+@dataclass(frozen=True)
+class _Normalised:
+    """Images of which each channel has mean 0 and deviation 1 over the training images."""
+
+    train: Tensor
+    test: Tensor
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+def _normalised(train: Tensor, test: Tensor) -> _Normalised:
     mean = train.mean((0, 2, 3), keepdim=True)
     std = train.std((0, 2, 3), keepdim=True)
-    return (train - mean) / std, (test - mean) / std
+    return _Normalised(
+        (train - mean) / std,
+        (test - mean) / std,
+        tuple(mean.flatten().tolist()),
+        tuple(std.flatten().tolist()),
+    )
 
 
 def _split(labels: Tensor, held_out: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -63,13 +78,15 @@ def _split(labels: Tensor, held_out: int, seed: int) -> tuple[Tensor, Tensor]:
 
 def _from_one(images: Tensor, labels: Tensor, held_out: int, seed: int) -> DataSplits:
     train, test = _split(labels, held_out, seed)
-    train_images, test_images = _normalised(images[train], images[test])
+    normalised = _normalised(images[train], images[test])
     return DataSplits(
-        train=ArrayData(train_images, labels[train]),
-        test=ArrayData(test_images, labels[test]),
+        train=ArrayData(normalised.train, labels[train]),
+        test=ArrayData(normalised.test, labels[test]),
         input_shape=(images.shape[1], images.shape[2], images.shape[3]),
         num_classes=int(labels.max()) + 1,
         augment=ShiftAndFlip(1),
+        mean=normalised.mean,
+        std=normalised.std,
     )
 
 
@@ -95,7 +112,7 @@ def _mnist5k(data_dir: str | None, split_seed: int) -> DataSplits:
 def _cifar10(data_dir: str | None, split_seed: int) -> DataSplits:  # noqa: ARG001 - it has a split
     root = Path(str(data_dir))
     if not root.is_dir():
-        raise DataError(f"data_dir {str(root)!r} is not a folder.")
+        raise DataError(f"data_dir (--data-dir) {str(root)!r} is not a folder.")
     with needs_extra("vision", "the data set cifar10"):
         from torchvision.datasets import CIFAR10
     parts = []
@@ -109,19 +126,21 @@ def _cifar10(data_dir: str | None, split_seed: int) -> DataSplits:  # noqa: ARG0
             ) from error
         images = torch.from_numpy(part.data).permute(0, 3, 1, 2).float() / 255
         parts.append((images.contiguous(), torch.tensor(part.targets)))
-    train_images, test_images = _normalised(parts[0][0], parts[1][0])
+    normalised = _normalised(parts[0][0], parts[1][0])
     return DataSplits(
-        train=ArrayData(train_images, parts[0][1]),
-        test=ArrayData(test_images, parts[1][1]),
+        train=ArrayData(normalised.train, parts[0][1]),
+        test=ArrayData(normalised.test, parts[1][1]),
         input_shape=(3, 32, 32),
         num_classes=10,
         augment=ShiftAndFlip(4, flip=True),
+        mean=normalised.mean,
+        std=normalised.std,
     )
 
 
 def _ignores_folder(name: str, data_dir: str | None) -> None:
     if data_dir is not None:
-        raise DataError(f"{name} comes with a library; it takes no data_dir.")
+        raise DataError(f"{name} comes with a library; it takes no data_dir (--data-dir).")
 
 
 DATASETS.register("digits")(

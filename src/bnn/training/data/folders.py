@@ -32,7 +32,12 @@ def _folder(data_dir: str | None, split_seed: int) -> DataSplits:  # noqa: ARG00
             f"{root}: train and {held_out} have different classes; only one has {differ[0]!r}."
         )
     return DataSplits(
-        train=train, test=test, input_shape=(3, _SIZE, _SIZE), num_classes=len(train.classes)
+        train=train,
+        test=test,
+        input_shape=(3, _SIZE, _SIZE),
+        num_classes=len(train.classes),
+        mean=_MEAN,
+        std=_STD,
     )
 
 
@@ -40,7 +45,7 @@ def _checked_layout(root: Path) -> str:
     """Return the name of the held-out folder."""
     expected = "expected train/<class>/*.jpg and val/<class>/*.jpg (or test/)"
     if not root.is_dir():
-        raise DataError(f"data_dir {str(root)!r} is not a folder; {expected} in it.")
+        raise DataError(f"data_dir (--data-dir) {str(root)!r} is not a folder; {expected} in it.")
     held_out = next((name for name in ("val", "test") if (root / name).is_dir()), None)
     if held_out is None or not (root / "train").is_dir():
         found = ", ".join(sorted(entry.name for entry in root.iterdir())[:5]) or "nothing"

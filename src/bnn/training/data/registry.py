@@ -32,6 +32,8 @@ class DataSplits:
         input_shape: (channels, height, width).
         num_classes: Number of classes.
         augment: Applied to each training batch, on the device. None for none.
+        mean: Of each channel, which was taken from pixels of 0 to 1. None if that is not known.
+        std: Of each channel; what was left was divided by it.
 
     Example:
         >>> splits = load_data("digits")
@@ -44,6 +46,8 @@ class DataSplits:
     input_shape: tuple[int, int, int]
     num_classes: int
     augment: Augment | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,5 +99,7 @@ def load_data(name: str, data_dir: str | None = None, split_seed: int = 0) -> Da
     """
     entry = DATASETS[name]
     if entry.needs_dir and data_dir is None:
-        raise DataError(f"{name} is read from a folder: give data_dir. It holds {entry.summary}.")
+        raise DataError(
+            f"{name} is read from a folder: give data_dir (--data-dir). It holds {entry.summary}."
+        )
     return entry.load(data_dir, split_seed)
