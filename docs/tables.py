@@ -262,6 +262,43 @@ def _limits() -> str:
     return _table(("At most", ""), ((what, f"{most:,}") for what, most in rows))
 
 
+def _packable(kind: str) -> str:
+    """Return the parts of a model that bnn.pack translates, by their names alone."""
+    from bnn.packed.lower.functions import FUNCTIONS, METHODS
+    from bnn.packed.lower.modules import MODULES
+
+    modules = {f"nn.{cls.__name__}" for cls in MODULES}
+    functions = {name for name in map(_spelled, FUNCTIONS) if name}
+    methods = {f".{name}()" for name in METHODS if not name.startswith("__")}
+    names = {"modules": modules, "functions": functions, "methods": methods}[kind]
+    return ", ".join(f"`{name}`" for name in sorted(names, key=str.lower))
+
+
+def _spelled(function: Any) -> str:
+    """Return a function as it is written in a model; nothing for what is written as a sign."""
+    import operator
+
+    import torch
+    from torch.nn import functional
+
+    name = getattr(function, "__name__", "")
+    for written, module in (("F", functional), ("torch", torch)):
+        if getattr(module, name, None) is function:
+            return f"{written}.{name}"
+    signs = {"add": "+", "sub": "-", "mul": "*", "truediv": "/", "floordiv": "//", "mod": "%"}
+    signs |= {"iadd": "+=", "imul": "*=", "isub": "-=", "neg": "-x", "getitem": "x[...]"}
+    if getattr(operator, name, None) is function:
+        return signs.get(name, f"operator.{name}")
+    return {"getattr": "x.shape"}.get(name, name)
+
+
+def _packable_layers() -> str:
+    from bnn.packed.modules import PackedConv1d, PackedConv2d, PackedLinear
+
+    kinds = (kind.layer_class for kind in (PackedLinear, PackedConv1d, PackedConv2d))
+    return ", ".join(f"`bnn.layers.{kind.__name__}`" for kind in kinds)
+
+
 _FILL = {
     ("reference", "binarizers"): _binarizer_reference,
     ("reference", "layers"): _layer_reference,
@@ -272,6 +309,10 @@ _FILL = {
     ("table", "models"): _models,
     ("table", "model-parts"): _model_parts,
     ("table", "operations"): _operations,
+    ("table", "packable-layers"): _packable_layers,
+    ("table", "packable-modules"): lambda: _packable("modules"),
+    ("table", "packable-functions"): lambda: _packable("functions"),
+    ("table", "packable-methods"): lambda: _packable("methods"),
     ("table", "packed-limits"): _limits,
     ("table", "recipes"): _recipes,
     ("table", "data-sets"): _data_sets,

@@ -2,9 +2,12 @@ import json
 
 import pytest
 import torch
+from torch import nn
 
 import bnn as library
 from bnn.cli.stopwatch import race, threads
+from bnn.ops import BasicInputBinarizer
+from bnn.training import TrainConfig, fit
 
 QUICK = ("--seconds", "0.02")
 
@@ -18,6 +21,8 @@ def test_alone(bnn, net):
     for expected in ("median", "p90", "p99", "images/s", "share", "layer1.0.conv1", "1x1x8x8"):
         assert expected in ran.stdout
     assert max(map(len, ran.stdout.splitlines())) <= 80
+    assert "packed is" not in ran.stdout
+    assert f"{net.stat().st_size:,} bytes" in ran.stdout
 
 
 def test_against_the_checkpoint(bnn, net, trained):
@@ -37,6 +42,7 @@ def test_json(bnn, net, trained):
         assert 0 < times["minimum"] <= times["median"] <= times["p90"] <= times["p99"]
         assert times["images_per_second"] == pytest.approx(3e6 / times["median"], rel=0.01)
         assert times["runs"] >= 5
+    assert got["file_bytes"] == net.stat().st_size
     layers = {row["name"].split("#")[0] for row in got["profile"]}
     assert {"conv1", "layer1.0.conv1", "fc"} <= layers
 
@@ -73,6 +79,50 @@ def test_files_that_are_no_such(fails, net, tmp_path):
     assert "x.bnn" in fails("bench", tmp_path / "x.bnn", code=1)
     assert "not a checkpoint" in fails("bench", net, "--float", net, *QUICK, code=1)
     assert "none" in fails("bench", net, "--float", tmp_path / "none.ckpt", *QUICK, code=1)
+
+
+def test_the_cost_of_a_call(bnn, net):
+    got = json.loads(bnn("bench", net, "--seconds", "0.2", "--json").stdout)
+    spent = sum(row["microseconds"] for row in got["profile"])
+    left = max(got["latency"]["packed"]["median"] - spent, 0)
+    assert got["fixed_microseconds"] == pytest.approx(left, abs=0.1)
+    lines = bnn("bench", net, "--seconds", "0.2").stdout.splitlines()
+    (line,) = [line for line in lines if line.startswith("each call, beside them")]
+    assert line.endswith("%")
+
+
+def test_inputs_that_are_no_images(bnn, fails, tmp_path):
+    model = library.prepare_binary_model(
+        nn.Sequential(nn.Linear(20, 70), nn.BatchNorm1d(70), nn.PReLU(), nn.Linear(70, 3)),
+        library.BConfig(BasicInputBinarizer, weight_pre_process=BasicInputBinarizer),
+    )
+    path = tmp_path / "net.bnn"
+    library.pack(model.eval(), torch.randn(1, 20)).save(path)
+    got = json.loads(bnn("bench", path, "--input", "20", "--batch", 3, *QUICK, "--json").stdout)
+    assert got["input"] == "3x20"
+    message = fails("bench", path, "--input", "3x8x8", *QUICK, code=2)
+    assert "3x8x8 is not what the network takes: for example 20." in message
+
+
+def test_a_checkpoint_of_another_network_is_blamed(fails, net, tmp_path):
+    config = TrainConfig(
+        data="digits", model_args={"width": 4}, epochs=1, batch_size=512, out=str(tmp_path / "run")
+    )
+    fit(config, progress=False)
+    content = torch.load(tmp_path / "run" / "final.ckpt", weights_only=True)
+    content["data"]["input_shape"] = [3, 8, 8]
+    weight = content["model"]["conv1.weight"]
+    content["model"]["conv1.weight"] = weight.repeat(1, 3, 1, 1)
+    torch.save(content, tmp_path / "rgb.ckpt")
+    message = fails("bench", net, "--float", tmp_path / "rgb.ckpt", *QUICK, code=2)
+    assert "--float" in message
+    assert "--input" not in message
+
+
+def test_an_isa_is_not_blamed_on_the_input(process, net):
+    ran = process(f"bnn bench {net}", BNN_ISA="sse9")
+    assert ran.code == 2
+    assert ran.stderr.startswith("error: BNN_ISA=sse9: there is no such ISA.")
 
 
 def test_threads_are_put_back(bnn, net):

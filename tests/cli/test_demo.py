@@ -4,6 +4,7 @@ import json
 import pytest
 from rich.console import Console
 
+import bnn as library
 from bnn.cli.demo import _free_folder, _speed
 from bnn.cli.stopwatch import Latency
 from bnn.errors import NativePartError
@@ -37,7 +38,10 @@ def test_demo_twice(bnn, folder):
         *("identical in all layers", "360 of 360 samples (100.00%)", "images at a time"),
     ):
         assert expected in ran.stdout
-    assert f"The file has {(folder / 'net.bnn').stat().st_size:,} bytes" in ran.stdout
+    size = f"{(folder / 'net.bnn').stat().st_size:,}"
+    (headline,) = [line for line in ran.stdout.splitlines() if "of the packed file" in line]
+    assert headline.split()[-3] == size
+    assert library.load(folder / "net.bnn").preprocessing.size == (8, 8)
     assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert (folder / "binary" / "final.ckpt").is_file()
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}

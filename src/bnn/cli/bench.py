@@ -6,14 +6,16 @@ import math
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from bnn.cli import terminal
 from bnn.cli.app import app, examples
-from bnn.cli.choices import check_size, parse_shape
+from bnn.cli.choices import check_size, parse_sizes
 from bnn.cli.stopwatch import Latency, race, threads
+from bnn.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -52,7 +54,11 @@ def bench(
     ] = 1,
     input_shape: Annotated[
         str | None,
-        typer.Option("--input", metavar="CxHxW", help="Of one image. Default: as it was packed."),
+        typer.Option(
+            "--input",
+            metavar="CxHxW",
+            help="Of one image; other inputs: their sizes, such as 20. Default: as packed.",
+        ),
     ] = None,
     seconds: Annotated[
         float,
@@ -68,13 +74,14 @@ def bench(
     """
     if math.isnan(seconds):
         raise typer.BadParameter("it must be a number.", param_hint="--seconds")
-    wanted = None if input_shape is None else parse_shape(input_shape, batch)
+    wanted = None if input_shape is None else parse_sizes(input_shape)
     import torch
 
     from bnn.packed import runtime_info
     from bnn.packed.file import load
 
     packed = load(network)
+    size = Path(network).stat().st_size
     image = _image(packed, wanted, batch)
     with threads(threads_), torch.inference_mode():
         calls = _calls(packed, checkpoint, image)
@@ -82,6 +89,8 @@ def bench(
             _check_same_size(calls, checkpoint)
         latency = race(calls, seconds)
         profile = _profile(packed, image, seconds)
+        spent = sum(row["microseconds"] for row in profile)
+        fixed = max(latency["packed"].median - spent, 0.0) if profile else None
         machine = runtime_info()
     about = {
         "cpu": machine.cpu,
@@ -89,28 +98,37 @@ def bench(
         "threads": threads_,
         "torch": torch.__version__,
         "network": network,
-        "input": "x".join(map(str, image.shape)),
+        "file_bytes" if json else "size": size if json else f"{size:,} bytes",
+        "input": _by(image.shape),
     }
     if json:
         found = {name: times.as_dict(batch) for name, times in latency.items()}
-        terminal.result_json({**about, "latency": found, "profile": profile})
+        rounded = None if fixed is None else round(fixed, 2)
+        terminal.result_json(
+            {**about, "latency": found, "profile": profile, "fixed_microseconds": rounded}
+        )
         return
     terminal.result_fields(about)
     terminal.result()
     terminal.result_rich(latency_table(latency, batch))
-    if profile:
+    if fixed is not None:
         terminal.result()
-        terminal.result_rich(_profile_table(profile))
+        terminal.result_rich(_profile_table(profile, fixed))
 
 
-def _image(packed: PackedNetwork, wanted: tuple[int, int, int] | None, batch: int) -> Tensor:
+def _image(packed: PackedNetwork, wanted: tuple[int, ...] | None, batch: int) -> Tensor:
     import torch
 
     shapes = packed.example_shapes
-    if len(shapes) != 1 or (wanted is not None and len(shapes[0]) != 4):
-        given = ", ".join("x".join(map(str, shape)) for shape in shapes)
+    if len(shapes) != 1:
+        given = ", ".join(map(_by, shapes))
+        raise typer.BadParameter(f"the network takes {given}, not one input.", param_hint="NET")
+    if wanted is not None and len(wanted) != len(shapes[0]) - 1:
+        example = _by(shapes[0][1:])
+        form = "CxHxW, " if len(shapes[0]) == 4 else ""
         raise typer.BadParameter(
-            f"the network takes {given}, not one batch of images.", param_hint="NET"
+            f"{_by(wanted)} is not what the network takes: {form}for example {example}.",
+            param_hint="--input",
         )
     shape = (batch, *(wanted or shapes[0][1:]))
     check_size(shape)
@@ -140,18 +158,26 @@ def _calls(
         if loaded.config.recipe is not None:
             calls["binary, unpacked"] = lambda: loaded.model(image)
     for name, call in calls.items():
-        _try(name, call, image)
+        _try(name, call, image, checkpoint)
     return calls
 
 
-def _try(name: str, call: Callable[[], Any], image: Tensor) -> None:
+def _try(name: str, call: Callable[[], Any], image: Tensor, checkpoint: str | None) -> None:
     try:
         call()
+    except ConfigError:  # of BNN_ISA
+        raise
     except (RuntimeError, ValueError) as error:  # torch's, and ours, of sizes that do not fit
         reason = next(iter(str(error).splitlines()), type(error).__name__)
-        sizes = "x".join(map(str, image.shape))
-        raise typer.BadParameter(
-            f"the {name} network cannot take {sizes}: {reason}", param_hint="--input"
+        sizes = _by(image.shape)
+        if name == "packed":
+            raise typer.BadParameter(
+                f"the packed network cannot take {sizes}: {reason}", param_hint="--input"
+            ) from error
+        raise typer.BadParameter(  # the packed one took it
+            f"{checkpoint}: its {name} network cannot take {sizes}, as the packed one does: "
+            f"{reason}",
+            param_hint="--float",
         ) from error
 
 
@@ -170,13 +196,14 @@ def _by(shape: Any) -> str:
 
 
 def latency_table(latency: dict[str, Latency], batch: int) -> RenderableType:
-    """Return the table of a race; the last column says how much faster packed is than each."""
+    """Return the table of a race; among several, the last column says how much faster packed is."""
     from rich import box
     from rich.table import Table
 
     table = Table(box=box.HORIZONTALS, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("us for a batch" if batch > 1 else "us for an image", overflow="fold")
-    for header in ("min", "median", "p90", "p99", "images/s", "packed is"):
+    several = len(latency) > 1
+    for header in ("min", "median", "p90", "p99", "images/s", *(["packed is"] * several)):
         table.add_column(header, justify="right", no_wrap=True)
     base = latency["packed"].median
     for name, times in latency.items():
@@ -185,7 +212,7 @@ def latency_table(latency: dict[str, Latency], batch: int) -> RenderableType:
             name,
             *(f"{value:,.0f}" if value >= 100 else f"{value:.1f}" for value in cells),
             f"{times.throughput(batch):,.0f}",
-            "" if name == "packed" else faster(times.median / base),
+            *(["" if name == "packed" else faster(times.median / base)] * several),
         )
     return table
 
@@ -221,8 +248,8 @@ def _profile(packed: PackedNetwork, image: Tensor, seconds: float) -> list[dict[
     ]
 
 
-def _profile_table(profile: list[dict[str, Any]]) -> RenderableType:
-    """Return the slowest operations, and the rest in one row."""
+def _profile_table(profile: list[dict[str, Any]], fixed: float) -> RenderableType:
+    """Return the slowest operations, the rest in one row, and what a call costs beside them."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -234,7 +261,7 @@ def _profile_table(profile: list[dict[str, Any]]) -> RenderableType:
     table.add_column("", overflow="fold")
     table.add_column("us", justify="right", no_wrap=True)
     table.add_column("share", justify="right", no_wrap=True)
-    total = sum(row["microseconds"] for row in profile) or 1.0
+    total = sum(row["microseconds"] for row in profile) + fixed or 1.0
     ranked = sorted(profile, key=lambda row: -row["microseconds"])
     for row in ranked[:_SHOWN]:
         spent = row["microseconds"]
@@ -248,4 +275,6 @@ def _profile_table(profile: list[dict[str, Any]]) -> RenderableType:
     if rest:
         spent = sum(row["microseconds"] for row in rest)
         table.add_row(f"{len(rest)} others", "", f"{spent:,.1f}", f"{spent / total:.1%}")
+    table.add_section()
+    table.add_row("each call, beside them", "", f"{fixed:,.1f}", f"{fixed / total:.1%}")
     return table

@@ -116,6 +116,20 @@ def parse_shape(text: str, batch: int = 1) -> tuple[int, int, int]:
     return channels, height, width
 
 
+def parse_sizes(text: str) -> tuple[int, ...]:
+    """Return the sizes of an input of any number of axes, without its batch.
+
+    Example:
+        >>> parse_sizes("20"), parse_sizes("3x224x224")
+        ((20,), (3, 224, 224))
+    """
+    if re.fullmatch(r"[1-9]\d{0,7}(x[1-9]\d{0,7}){0,6}", text, re.ASCII) is None:
+        raise typer.BadParameter(
+            f"{text!r} is no shape: CxHxW, for example 3x224x224, or N.", param_hint="--input"
+        )
+    return tuple(map(int, text.split("x")))
+
+
 def check_size(shape: Sequence[int]) -> None:
     """Refuse a batch of images that is too large for any purpose here."""
     if math.prod(shape) > _MOST_VALUES:

@@ -250,9 +250,9 @@ def _report(full: _Trained, binary: _Trained, packed: _Packed | None, curves: Pa
     terminal.result("The binary network, layer by layer\n")
     summary(load_checkpoint(checkpoint).model, _digit())
     terminal.result(f"\n{_MODEL} on {_DATA}: float, and binary by the recipe {_RECIPE}\n")
-    terminal.result_rich(_comparison(full, binary))
+    terminal.result_rich(_comparison(full, binary, packed))
     if packed is not None:
-        _report_packed(full, packed)
+        _report_packed(packed)
     terminal.result("\nWritten\n")
     written = {
         "  binary network": checkpoint,
@@ -275,16 +275,14 @@ def _report(full: _Trained, binary: _Trained, packed: _Packed | None, curves: Pa
     )
 
 
-def _report_packed(full: _Trained, packed: _Packed) -> None:
-    size, before = packed.file.stat().st_size, full.count.float_bytes
+def _report_packed(packed: _Packed) -> None:
     terminal.result(
         "\nThe binary network packed, against the unpacked one on all held-out images\n"
     )
     terminal.result(str(packed.agreement))
     terminal.result(
-        f"\nThe file has {size:,} bytes, the float network's parameters {before:,}: "
-        f"{before / size:.1f}x smaller.\n(Bits fill whole words of 64 channels, and the graph "
-        "is in the file too.)\n\nMedian time on one thread, microseconds for an image\n"
+        "\nThe file holds the graph too, and bits fill whole words of 64 channels.\n\n"
+        "Median time on one thread, microseconds for an image\n"
     )
     terminal.result_rich(_speed(packed.latency))
     if any(raced["packed"].median > raced["float"].median for raced in packed.latency.values()):
@@ -309,7 +307,7 @@ def _speed(latency: dict[int, dict[str, Latency]]) -> RenderableType:
     return table
 
 
-def _comparison(full: _Trained, binary: _Trained) -> RenderableType:
+def _comparison(full: _Trained, binary: _Trained, packed: _Packed | None) -> RenderableType:
     from rich import box
     from rich.table import Table
 
@@ -319,9 +317,12 @@ def _comparison(full: _Trained, binary: _Trained) -> RenderableType:
         table.add_column(header, justify="right" if header else "left", no_wrap=True)
     a, b = full.count, binary.count
     points = 100 * (binary.run.test_accuracy - full.run.test_accuracy)
+    # What counts is the file; where none could be written, what its weights would take.
+    what = "bytes of weights, of the packed file" if packed else "bytes of weights, once packed"
+    size = packed.file.stat().st_size if packed else b.packed_bytes
     rows = (
         ("test accuracy", full.run.test_accuracy, binary.run.test_accuracy, "{:.2%}"),
-        ("size when packed, bytes", a.packed_bytes, b.packed_bytes, "{:,}"),
+        (what, a.float_bytes, size, "{:,}"),
         ("float operations (FLOPs)", a.flops, b.flops, "{:,}"),
         ("1-bit operations (BOPs)", a.bops, b.bops, "{:,}"),
         ("training, seconds", full.seconds, binary.seconds, "{:.0f}"),
@@ -329,7 +330,7 @@ def _comparison(full: _Trained, binary: _Trained) -> RenderableType:
     # Nothing is said of the FLOPs: they did not vanish, they became BOPs.
     remarks = {
         "test accuracy": f"{points:+.2f} points",
-        "size when packed, bytes": f"{a.packed_bytes / b.packed_bytes:.1f}x smaller",
+        what: f"{a.float_bytes / size:.1f}x smaller",
         "1-bit operations (BOPs)": f"{b.binary_share:.1%} of all",
     }
     for name, left, right, form in rows:
