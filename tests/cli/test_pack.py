@@ -174,6 +174,11 @@ def test_places_that_cannot_be_written(fails, trained, tmp_path, monkeypatch, ou
     assert "--out" in fails("pack", trained, "-o", out, code=2)
 
 
+def test_empty_paths(fails, trained, tmp_path):
+    assert "path is empty" in fails("pack", "", "-o", tmp_path / "net.bnn", code=1)
+    assert "path is empty" in fails("pack", trained, "-o", "", code=2)
+
+
 def test_no_out(fails, trained):
     assert "--out" in fails("pack", trained, code=2)
 

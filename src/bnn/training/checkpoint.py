@@ -100,6 +100,8 @@ def load_checkpoint(
         >>> load_checkpoint(folder).model.fc
         Linear(in_features=16, out_features=10, bias=True)
     """
+    if not str(path):
+        raise CheckpointError("the path is empty. Give a checkpoint or a run's folder.")
     path = _file_of(Path(path))
     content = read_checkpoint(path)
     if model is None and content["own_model"]:
