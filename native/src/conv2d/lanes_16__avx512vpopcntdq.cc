@@ -15,6 +15,10 @@ inline Floats larger(Floats x, Floats most) {
   return _mm512_mask_mov_ps(most, _mm512_mask_cmp_ps_mask(number, x, most, _CMP_NLE_UQ), x);
 }
 
+inline Floats relu(Floats v) { return _mm512_maskz_max_ps(0xffff, Floats{}, v); }
+
+inline word_t negative(Floats v) { return _mm512_cmp_ps_mask(v, Floats{}, _CMP_LT_OQ); }
+
 }  // namespace
 
 namespace lanes_16__avx512vpopcntdq {
