@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <limits>
+#include <utility>
 #include <vector>
 
 #include "bnn/map.h"
@@ -146,6 +147,71 @@ void epilogue_is_exact(Isa isa) {
   }
 }
 
+const float* some(const Floats& parameter) {
+  return random().one_in(2) ? nullptr : parameter.data();
+}
+
+// Some steps of an epilogue: those that kernels take while they have the sums, and others.
+Epilogue random_epilogue(const Floats& parameters, const Floats& residual) {
+  Epilogue e;
+  e.bias = some(parameters);
+  if (random().one_in(8)) e.affine_scale = parameters.data();
+  const int first = random().between(0, 3), second = random().between(0, 3);
+  if (random().one_in(2)) {
+    e.first_activation = static_cast<Activation>(first);
+  } else {
+    e.second_activation = static_cast<Activation>(second);
+  }
+  if (random().one_in(8)) e.second_activation = Activation::kRelu;
+  e.first_slope = e.second_slope = parameters.data();
+  e.residual_at = static_cast<ResidualAt>(random().between(0, 2));
+  e.residual = residual.data();
+  e.bit_scale = some(parameters);
+  e.bit_shift = some(parameters);
+  return e;
+}
+
+// Convolution with the unit matrix and pooling of single pixels are their input: whichever code
+// takes the steps that follow, they are those of `map`.
+void epilogues_are_maps(Isa isa) {
+  for (int round = 0; round < effort(300); ++round) {
+    const Threads restore(random().one_in(3) ? 3 : 1);
+    const std::size_t channels = random().pick({8, 16, 24, 32, 48, 64, 80, 100, 128, 130, 192});
+    PoolShape p{};
+    p.batch = random().between(1, 2);
+    p.height = p.out_h = random().between(1, 4);
+    p.width = p.out_w = random().between(1, 30);
+    p.channels = channels;
+    p.kernel_h = p.kernel_w = p.stride_h = p.stride_w = 1;
+    const std::size_t rows = p.batch * p.height * p.width;
+    const ConvShape s = linear(rows, channels, channels);
+    Floats weight(channels * channels, 0.0f);
+    for (std::size_t c = 0; c < channels; ++c) weight[c * channels + c] = 1;
+    const Aligned panel(conv2d_panel_bytes(s, isa));
+    make_conv2d_panel(s, weight.data(), panel.get(), isa);
+    const Floats x = floats(rows * channels), parameters = floats(channels);
+    const Floats residual = floats(rows * channels);
+    Epilogue e = random_epilogue(parameters, residual);
+    const bool has_out = !random().one_in(4), has_bits = !has_out || random().one_in(2);
+    const auto outputs_of = [&](const auto& operation) {
+      std::pair<Floats, std::vector<word_t>> outputs;
+      outputs.first.assign(rows * channels, 99.0f);
+      outputs.second.assign(rows * words(channels), ~word_t{0});
+      e.out = has_out ? outputs.first.data() : nullptr;
+      e.bits = has_bits ? outputs.second.data() : nullptr;
+      operation();
+      return outputs;
+    };
+    const auto want = outputs_of([&] { map(rows, channels, x.data(), e, isa); });
+    const auto sums = outputs_of([&] { conv2d(s, false, x.data(), panel.get(), e, isa); });
+    const auto most = outputs_of([&] { maxpool2d(p, x.data(), e, isa); });
+    const auto mean = outputs_of([&] { avgpool2d(p, false, x.data(), e, isa); });
+    check(sums == want, "convolution of %zu pixels, %zu channels", rows, channels);
+    check(most == want, "maximum of %zu pixels, %zu channels", rows, channels);
+    check(mean == want, "mean of %zu pixels, %zu channels", rows, channels);
+  }
+}
+
 // Windows against the float pooling that has no tiles, and against one comparison at a time.
 void pooling(Isa isa) {
   for (int round = 0; round < effort(300); ++round) {
@@ -237,6 +303,7 @@ const Registration table([] {
   add_for_each_isa("conv2d", "tails", tails);
   add_for_each_isa("conv2d", "layers_of_networks", layers_of_networks);
   add_for_each_isa("conv2d", "epilogue_is_exact", epilogue_is_exact);
+  add_for_each_isa("conv2d", "epilogues_are_maps", epilogues_are_maps);
   add_for_each_isa("conv2d", "pooling", pooling);
   add_for_each_isa("conv2d", "orders", orders);
 });

@@ -61,6 +61,8 @@ def test_it_is_binarized_once(layer):
 CHANGES = {
     "copy_": lambda w: w.copy_(torch.randn_like(w)),
     "data": lambda w: w.data.mul_(-1),
+    "rows of data": lambda w: w.data.copy_(w.data.flip(0)),
+    "signs of half of data": lambda w: w.data[:, 1::2].neg_(),
     "one value of data": lambda w: w.data.view(-1)[5].neg_(),
     "numpy": lambda w: w.detach().numpy().__imul__(-1),
     "new data": lambda w: setattr(w, "data", torch.randn_like(w)),
@@ -140,6 +142,31 @@ def test_random_and_unknown_binarizers_are_called_every_time():
         layer.weight.zero_()
         x = torch.ones(1, 400)
         assert not torch.equal(layer(x), layer(x))
+
+
+def test_a_subclass_with_a_forward_of_its_own_is_called_every_time():
+    class Shifted(XNORWeightBinarizer):
+        shift = 0.0
+
+        def forward(self, weight, **_):
+            return super().forward(weight) + self.shift
+
+    layer = Linear(4, 3, bconfig=BConfig(BasicInputBinarizer, Identity, Shifted)).eval()
+    x = torch.randn(2, 4)
+    with torch.no_grad():
+        layer(x)
+        layer.weight_pre_process.shift = 2.0
+        assert torch.equal(layer(x), fresh(layer, x))
+
+
+def test_hooks_of_the_binarizer_run(layer):
+    x = torch.randn(1, 6, 5, 5)
+    calls = []
+    layer.weight_pre_process.register_forward_hook(lambda *_: calls.append(1))
+    with torch.no_grad():
+        layer(x)
+        layer(x)
+    assert len(calls) == 2
 
 
 def test_nothing_is_kept_under_transforms(layer):

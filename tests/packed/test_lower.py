@@ -512,3 +512,267 @@ def test_the_readme_way_of_binarizing_is_packed():
     packed = bnn.pack(sane(model), x)
     assert not packed.graph.opaque()
     torch.testing.assert_close(packed(x), model(x), atol=1e-4, rtol=1e-4)
+
+
+# --- what a review found ----------------------------------------------------------------------
+
+
+def close(model, *x, **report):
+    """Pack, and compare: to the last bit behind binary layers, closely behind float ones."""
+    model = sane(model)
+    with torch.no_grad():
+        expected = model(*[item.clone() for item in x])
+        packed = bnn.pack(model, x)
+        for _ in range(2):  # the first run makes a plan
+            got = packed(*[item.clone() for item in x])
+            torch.testing.assert_close(got, expected, atol=1e-4, rtol=1e-4)
+    for field, value in report.items():
+        assert getattr(packed.report, field) == value
+    return packed
+
+
+class Apply(nn.Module):
+    """A model of a function of modules and the input."""
+
+    def __init__(self, function, **modules):
+        super().__init__()
+        self.function = function
+        for name, module in modules.items():
+            setattr(self, name, module)
+
+    def forward(self, x):
+        return self.function(self, x)
+
+
+class TestResidualOfItsOwnInput:
+    """op(y) + y must not be written over the y that op still reads."""
+
+    @pytest.mark.parametrize(
+        "op",
+        [
+            nn.MaxPool2d(3, 1, 1), nn.AvgPool2d(3, 1, 1), nn.Conv2d(16, 16, 3, padding=1),
+            nn.Conv2d(16, 16, 7, padding=3, groups=16), nn.Conv2d(16, 16, 1), nn.BatchNorm2d(16),
+        ],
+        ids=lambda op: type(op).__name__,
+    )  # fmt: skip
+    def test_images(self, op):
+        model = Apply(
+            lambda m, x: m.z(m.op(y := m.a(x)) + y), a=nn.Conv2d(4, 16, 1), op=op,
+            z=nn.Conv2d(16, 3, 1),
+        )  # fmt: skip
+        close(model, torch.randn(2, 4, 9, 9), how="graph")
+
+    @pytest.mark.parametrize("batch", [1, 5])
+    def test_rows(self, batch):
+        model = Apply(
+            lambda m, x: m.z(m.op(y := m.a(x)) + y), a=nn.Linear(30, 200), op=nn.Linear(200, 200),
+            z=nn.Linear(200, 3),
+        )  # fmt: skip
+        close(model, torch.randn(batch, 30), how="graph")
+
+
+CHANGES = {
+    "sub_": lambda y: y.sub_(0.5),
+    "relu_": lambda y: F.relu_(y),
+    "part": lambda y: y[:, :2].sub_(1),
+    "alpha": lambda y: y.add_(y.detach(), alpha=0.5),
+    "celu": lambda y: F.celu(y, 2.0, True),
+    "item": lambda y: y.__setitem__((slice(None), 0), 0.0),
+    "sin_": lambda y: y.sin_(),
+}
+
+
+class TestChangesInPlaceThatAreNotKnown:
+    @pytest.mark.parametrize("name", CHANGES)
+    def test_functions(self, name):
+        change = CHANGES[name]
+
+        def forward(m, x):
+            y = m.a(x)
+            change(y)
+            return m.b(y) + y
+
+        close(Apply(forward, a=conv(), b=conv()), torch.randn(2, 8, 6, 6))
+
+    def test_operators(self):
+        def forward(m, x):
+            y = m.a(x)
+            z = y
+            z -= 0.5
+            z /= 2
+            return m.b(y) * y
+
+        close(Apply(forward, a=conv(), b=conv()), torch.randn(2, 8, 6, 6))
+
+    def test_modules(self):
+        model = nn.Sequential(nn.CELU(2.0, inplace=True), conv())
+        x = torch.randn(2, 8, 6, 6)
+        kept = x.clone()
+        expected = sane(model)(x.clone())
+        packed = bnn.pack(model, x)
+        assert torch.equal(packed(x.clone()), expected)
+        assert torch.equal(x, kept)
+
+    def test_a_clone_is_a_value_of_its_own(self):
+        def forward(m, x):
+            y = m.a(x)
+            kept = y.clone()
+            y += 1
+            return m.b(y) + kept
+
+        packed = exact(Apply(forward, a=conv(), b=conv()), torch.randn(2, 8, 6, 6), how="graph")
+        assert not packed.graph.opaque()
+
+
+FOREIGN = {
+    "mask": lambda m, x: m.a(x) + (x > 0).float(),
+    "bool": lambda m, x: m.a(x) + (x > 0),
+    "double": lambda m, x: m.a(x).double().relu().float(),
+    "bfloat16": lambda m, x: F.max_pool2d(m.a(x).bfloat16(), 2).float(),
+    "of a mask": lambda m, x: m.a((x > 0).float()),
+    "mean of a mask": lambda m, x: (x > 0.5).float().mean((2, 3)),
+    "number": lambda m, x: m.a(x) * (x.size(1) ** -0.5),
+    "item": lambda m, x: m.a(x) / x.abs().max().item(),
+    "numel": lambda m, x: m.a(x) / x.numel(),
+    "infinite": lambda m, x: F.pad(m.a(x), (1, 1), value=float("-inf")).clamp(min=0, max=9e9),
+    "squeeze": lambda m, x: F.adaptive_avg_pool2d(m.a(x), 1).squeeze((2, 3)),
+    "log_softmax": lambda m, x: F.log_softmax(m.a(x), dim=1) + F.softmax(x, 1),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_values_that_are_no_float32_tensors(name):
+    close(Apply(FOREIGN[name], a=conv()), torch.randn(2, 8, 6, 6))
+
+
+class TestHooks:
+    def test_of_the_model(self):
+        model = nn.Sequential(conv())
+        model.register_forward_hook(lambda module, args, out: -2 * out)
+        exact(model, torch.randn(2, 8, 6, 6), how="layers")
+
+    @pytest.mark.parametrize("which", [0, 1])
+    def test_a_forward_of_the_instance(self, which):
+        model = nn.Sequential(conv(), nn.ReLU())
+        model[which].forward = lambda x: x * 2 - 1
+        exact(model, torch.randn(2, 8, 6, 6))
+
+    @pytest.mark.parametrize(
+        "stage", ["activation_pre_process", "weight_pre_process", "activation_post_process"]
+    )
+    def test_of_a_stage(self, stage):
+        model = nn.Sequential(conv(bconfig=SCALED))
+        getattr(model[0], stage).register_forward_hook(
+            lambda module, args, out: (-out[0], out[1]) if isinstance(out, tuple) else -out
+        )
+        packed = exact(model, torch.randn(2, 8, 6, 6))
+        assert "hooks" in packed.report.emulated["0"]
+
+    def test_of_a_container(self):
+        model = nn.Sequential(nn.Sequential(conv(), nn.ReLU()), conv())
+        model[0].register_forward_hook(lambda module, args, out: out - 3)
+        packed = exact(model, torch.randn(2, 8, 6, 6), binary=("1",))
+        assert "hooks" in packed.report.emulated["0.0"]
+
+    def test_what_a_hook_keeps_is_not_overwritten(self):
+        model = nn.Sequential(conv(), nn.Sigmoid(), conv(), conv())
+        kept = []
+        model[1].register_forward_hook(lambda module, args, out: kept.append(args[0]))
+        x = torch.randn(2, 8, 6, 6)
+        packed = bnn.pack(sane(model), x)
+        packed(x)
+        kept.clear()
+        packed(x)
+        with torch.no_grad():
+            assert torch.equal(kept[0], model[0](x))
+
+
+class TestLayerByLayer:
+    def test_code_that_looks_into_layers(self):
+        def forward(m, x):
+            y = m.b(x)
+            return y * m.b.weight.sum() if y.sum() > -1e9 else y
+
+        packed = exact(Apply(forward, b=conv()), torch.randn(2, 8, 6, 6), how="layers")
+        assert "looks into" in packed.report.emulated["b"]
+
+    def test_hooks_of_layers(self):
+        def forward(m, x):
+            return m.b(x) if x.sum() > -1e9 else x
+
+        model = Apply(forward, b=conv())
+        model.b.register_forward_hook(lambda module, args, out: out * 2)
+        packed = exact(model, torch.randn(2, 8, 6, 6), how="layers")
+        assert "hooks" in packed.report.emulated["b"]
+
+
+class TestOtherSizesThanTheExample:
+    def other(self, model, example, *shapes):
+        model = sane(model)
+        packed = bnn.pack(model, example)
+        for shape in shapes:
+            x = torch.randn(shape)
+            with torch.no_grad():
+                torch.testing.assert_close(packed(x), model(x), atol=1e-4, rtol=1e-4)
+
+    def test_an_addition_that_is_broadcast_for_other_batches(self):
+        position = nn.Parameter(torch.randn(1, 5, 8))
+        model = Apply(lambda m, x: m.a(x) + m.position, a=Linear(6, 8, bconfig=BINARY))
+        model.position = position
+        self.other(model, torch.randn(1, 5, 6), (1, 5, 6), (3, 5, 6))
+
+    def test_an_addition_that_is_broadcast_for_other_images(self):
+        def forward(m, x):
+            y = m.a(x)
+            return y + y.mean((2, 3), keepdim=True) + F.adaptive_avg_pool2d(y, 1)
+
+        model = Apply(forward, a=conv())
+        self.other(model, torch.randn(1, 8, 1, 1), (1, 8, 1, 1), (2, 8, 5, 6))
+
+    def test_chunks_of_tokens(self):
+        model = Apply(
+            lambda m, x: torch.stack(m.a(x).chunk(2, dim=1)), a=Linear(8, 8, bconfig=BINARY)
+        )
+        self.other(model, torch.randn(2, 4, 8), (2, 4, 8), (2, 6, 8))
+
+    @pytest.mark.parametrize("act", [nn.LeakyReLU(0.2), nn.PReLU()], ids=["leaky", "prelu"])
+    def test_one_slope_for_any_number_of_tokens(self, act):
+        model = nn.Sequential(Linear(8, 8, bconfig=BINARY), act)
+        self.other(model, torch.randn(2, 4, 8), (2, 4, 8), (1, 7, 8))
+
+
+def test_names_of_modules_that_the_network_uses_itself():
+    model = nn.Sequential()
+    for name in ("report", "profile", "tap", "save", "graph", "parts"):
+        model.add_module(name, nn.Softshrink())
+    model.add_module("forward_", conv())
+    exact(model, torch.randn(2, 8, 6, 6))
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.* is deprecated:FutureWarning")
+@pytest.mark.filterwarnings("ignore:.*torch.jit.trace.* is deprecated:DeprecationWarning")
+def test_what_cannot_be_copied_traced_or_exported():
+    model = nn.Sequential(nn.utils.weight_norm(nn.Conv2d(8, 8, 1)), conv())
+    x = torch.randn(1, 8, 6, 6)
+    with pytest.raises(PackedError, match="cannot be copied"):
+        bnn.pack(model, x)
+    with pytest.raises(PackedError, match="model is a OrderedDict; give the nn.Module"):
+        bnn.pack(model.state_dict(), x)
+    packed = bnn.pack(nn.Sequential(conv()), x)
+    with pytest.raises(PackedError, match="packed already"):
+        bnn.pack(packed, x)
+    with pytest.raises(PackedError, match="neither traced nor exported"):
+        torch.jit.trace(packed, x)
+    with pytest.raises(Exception, match="neither traced nor exported"):
+        torch.export.export(packed, (x,))
+
+
+def test_a_loaded_state_dict_is_what_runs():
+    x = torch.randn(2, 8, 6, 6)
+    a, b = (
+        bnn.pack(sane(nn.Sequential(conv(), nn.Conv2d(8, 4, 3), nn.Flatten(), nn.Linear(64, 3))), x)
+        for _ in range(2)
+    )
+    a(x)
+    a.load_state_dict(b.state_dict())
+    assert torch.equal(a(x), b(x))

@@ -147,15 +147,19 @@ class RandomNetwork(nn.Module):
 
     def __init__(self, steps, channels, bconfig):
         super().__init__()
-        self.steps = steps
+        self.steps = []
         self.layers = nn.ModuleList()
         kept = None
         for step in steps:
+            before = channels
             layer, channels, kept = self.make(step, channels, kept)
+            if (step == "add" and kept != channels) or (step == "cat" and channels == before):
+                step = "dropout"  # there is nothing to add, or too much to concatenate
+            self.steps.append(step)
             self.layers.append(layer)
         self.head = nn.Linear(channels, 7)
         for i, layer in enumerate(self.layers):
-            if isinstance(layer, nn.Conv2d) and steps[i] != "float_conv":
+            if isinstance(layer, nn.Conv2d) and self.steps[i] != "float_conv":
                 self.layers[i] = bnn.layers.Conv2d.from_module(layer, bconfig)
 
     @staticmethod
@@ -192,19 +196,18 @@ class RandomNetwork(nn.Module):
             x = layer(x)
             if step == "remember":
                 kept = x
-            if kept is not None and kept.shape[2:] == x.shape[2:]:
-                if step == "add" and kept.shape == x.shape:
-                    x = x + kept
-                if step == "cat" and x.shape[1] + kept.shape[1] <= 200:
-                    x = torch.cat([x, kept], dim=1)
+            if step == "add":
+                x = x + kept
+            if step == "cat":
+                x = torch.cat([x, kept], dim=1)
             if step == "scale":
                 x = x * 0.5
         return self.head(F.adaptive_avg_pool2d(x, 1).flatten(1))
 
 
-@settings(max_examples=60)
+@settings(max_examples=100)
 @given(
-    steps=st.lists(st.sampled_from(STEPS), min_size=1, max_size=12),
+    steps=st.lists(st.sampled_from(STEPS), min_size=1, max_size=14),
     scaled=st.booleans(),
     seed=st.integers(0, 2**31),
 )
@@ -218,12 +221,16 @@ def test_random_networks(steps, scaled, seed):
     model = trained(RandomNetwork(steps, 6, bconfig))
     x = torch.randn(3, 6, 9, 9)
     packed = bnn.pack(model, x)
-    # Control flow on shapes cannot be traced; what is packed layer by layer must agree too.
+    assert packed.report.how == "graph"
+    assert not packed.graph.opaque()
     agreement = bnn.verify(model, packed, x)
     assert agreement.identical
     disagreements = sum(layer.different_signs or 0 for layer in agreement.layers)
     if disagreements == 0:
-        torch.testing.assert_close(packed(x), model(x), atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(packed(x), model(x), atol=1e-3, rtol=1e-3)
+        other = torch.randn(1, 6, 12, 8)
+        if not sum(a.different_signs or 0 for a in bnn.verify(model, packed, other).layers):
+            torch.testing.assert_close(packed(other), model(other), atol=1e-3, rtol=1e-3)
     # Floats that a float sum or a sigmoid rounds another way may lie next to 0.
     assert disagreements <= 2
 

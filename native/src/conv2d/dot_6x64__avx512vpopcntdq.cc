@@ -16,6 +16,8 @@ inline Floats multiply_add(Floats a, Floats b, Floats sum) { return _mm512_fmadd
 // warns of the form without one.
 inline Floats relu(Floats v) { return _mm512_maskz_max_ps(0xffff, Floats{}, v); }
 
+inline word_t negative(Floats v) { return _mm512_cmp_ps_mask(v, Floats{}, _CMP_LT_OQ); }
+
 constexpr std::size_t most_pixels(std::size_t vectors) { return vectors == 1 ? 12 : 24 / vectors; }
 
 }  // namespace

@@ -6,61 +6,38 @@
 // code compiled with this one's flags.
 #pragma once
 
-#include "conv2d/tile.h"
+#include "conv2d/steps_vector.h"
 
 namespace bnn {
 namespace {
-
-constexpr std::size_t kLanes = BNN_LANES;
-
-typedef float Floats __attribute__((vector_size(4 * BNN_LANES)));
-
-inline Floats load(const float* from) {
-  Floats v;
-  __builtin_memcpy(&v, from, sizeof(v));
-  return v;
-}
-
-inline void store(float* to, Floats v) { __builtin_memcpy(to, &v, sizeof(v)); }
-
-// Defined by each file: a * b + sum, fused where the ISA has it.
-inline Floats multiply_add(Floats a, Floats b, Floats sum);
-
-// Defined by each file: 0 where v < 0, else v.
-inline Floats relu(Floats v);
 
 // Defined by each file: the most pixels that V vectors of sums leave registers for.
 constexpr std::size_t most_pixels(std::size_t vectors);
 
 // x addresses of up to three pixels are one register plus a scaled index.
 template <int M, int V>
-inline void step_of(const float* const* x, std::size_t step, const float* panel,
-                    Floats (*sums)[V]) {
-  Floats weights[V];
-  for (int v = 0; v < V; ++v) weights[v] = load(panel + v * kLanes);
-  for (int m = 0; m < M; ++m) {
+[[gnu::always_inline]] inline void step_of(const float* const* x, std::size_t step,
+                                           const float* panel, Floats* sums) {
+  for_each<M * V>(sums, [=](Floats sum, std::size_t i) BNN_INLINE {
+    const std::size_t m = i / V, v = i % V;
     const Floats value = x[m / 3][m % 3 * step] - Floats{};  // - 0, not + 0, changes nothing
-    for (int v = 0; v < V; ++v) sums[m][v] = multiply_add(value, weights[v], sums[m][v]);
-  }
+    return multiply_add(value, load(panel + v * kLanes), sum);
+  });
 }
 
-// kUnits: every run is of one float.
+// `bases` are the addresses of every third pixel.
 template <int M, int V, bool kUnits>
-void tile_of(const FloatTile& t) {
+[[gnu::always_inline]] inline void sum_up(const FloatTile& t, const float* const* bases,
+                                          Floats* sums) {
   constexpr int kBases = (M + 2) / 3;
   constexpr std::size_t kWidth = V * kLanes;
-  Floats sums[M][V];
-  for (int m = 0; m < M; ++m) {
-    for (int v = 0; v < V; ++v) sums[m][v] = Floats{};
-  }
+  for_each<M * V>(sums, [](Floats, std::size_t) BNN_INLINE { return Floats{}; });
   const std::size_t step = t.step, panel_step = t.row_step * kWidth;
-  const float* bases[kBases];
-  bases[0] = t.x;  // sums, not products: a loop of products is made one of slow vectors
-  for (int b = 1; b < kBases; ++b) bases[b] = bases[b - 1] + (step + 2 * step);
   const FloatRun* const end = t.runs + t.run_count;
   for (const FloatRun* run = t.runs; run != end; ++run) {
+    const std::ptrdiff_t offset = run->offset;
     const float* x[kBases];
-    for (int b = 0; b < kBases; ++b) x[b] = bases[b] + run->offset;
+    for_each<kBases>(x, [=](const float*, std::size_t b) BNN_INLINE { return bases[b] + offset; });
     const float* panel = t.panel + run->row * kWidth;
     if (kUnits) {
       step_of<M, V>(x, step, panel, sums);
@@ -68,23 +45,33 @@ void tile_of(const FloatTile& t) {
     }
     for (std::size_t k = run->count; k != 0; --k) {
       step_of<M, V>(x, step, panel, sums);
-      for (int b = 0; b < kBases; ++b) ++x[b];
+      for_each<kBases>(x, [](const float* at, std::size_t) BNN_INLINE { return at + 1; });
       panel += panel_step;
     }
   }
-  if (t.bias != nullptr) {
-    for (int v = 0; v < V; ++v) {
-      const Floats bias = load(t.bias + v * kLanes);
-      for (int m = 0; m < M; ++m) sums[m][v] += bias;
+}
+
+// kUnits: every run is of one float.
+template <int M, int V, bool kUnits>
+void tile_of(const FloatTile& t) {
+  constexpr int kBases = (M + 2) / 3;
+  const std::size_t step = t.step;
+  const float* bases[kBases];
+  const float* next = t.x;  // sums, not products: a loop of products is made one of slow vectors
+  for (int b = 0; b < kBases; ++b, next += step + 2 * step) bases[b] = next;
+  float* out = t.out;
+  std::size_t pixel = t.first_pixel;
+  for (std::size_t left = t.tiles; left != 0; --left) {
+    Floats sums[M * V];
+    sum_up<M, V, kUnits>(t, bases, sums);
+    if (t.steps != nullptr) {
+      finish<M, V>(*t.steps, pixel, t.first, sums);
+    } else {
+      store_rows<M, V>(sums, out, t.stride);
     }
-  }
-  if (t.relu) {
-    for (int m = 0; m < M; ++m) {
-      for (int v = 0; v < V; ++v) sums[m][v] = relu(sums[m][v]);
-    }
-  }
-  for (int m = 0; m < M; ++m) {
-    for (int v = 0; v < V; ++v) store(t.out + m * t.stride + v * kLanes, sums[m][v]);
+    for_each<kBases>(bases, [=](const float* x, std::size_t) BNN_INLINE { return x + M * step; });
+    out += M * t.stride;
+    pixel += M;
   }
 }
 

@@ -9,11 +9,16 @@ namespace {
 
 inline Floats multiply_add(Floats a, Floats b, Floats sum) { return _mm512_fmadd_ps(a, b, sum); }
 
+// Where x is NaN, the maximum is its second operand, most, and then x is put there.
 inline Floats larger(Floats x, Floats most) {
-  // Not (x <= most): larger, or one of them is NaN; then the one that is.
-  const __mmask16 number = _mm512_cmp_ps_mask(most, most, _CMP_ORD_Q);
-  return _mm512_mask_mov_ps(most, _mm512_mask_cmp_ps_mask(number, x, most, _CMP_NLE_UQ), x);
+  constexpr int kFirstTwo = 0x11;  // of the table: quiet and signalling NaN: that of x
+  const Floats maximum = _mm512_maskz_max_ps(0xffff, x, most);
+  return _mm512_fixupimm_ps(maximum, x, _mm512_set1_epi32(kFirstTwo), 0);
 }
+
+inline Floats relu(Floats v) { return _mm512_maskz_max_ps(0xffff, Floats{}, v); }
+
+inline word_t negative(Floats v) { return _mm512_cmp_ps_mask(v, Floats{}, _CMP_LT_OQ); }
 
 }  // namespace
 

@@ -15,6 +15,9 @@ inline Floats larger(Floats x, Floats most) {
   return _mm256_blendv_ps(most, x, _mm256_andnot_ps(keep, take));
 }
 
+// Of a NaN and a number, the instruction gives its second operand.
+inline Floats relu(Floats v) { return _mm256_max_ps(Floats{}, v); }
+
 }  // namespace
 
 namespace lanes_8__avx2 {

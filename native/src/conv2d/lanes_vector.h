@@ -7,22 +7,10 @@
 
 #include <limits>
 
-#include "conv2d/tile.h"
+#include "conv2d/steps_vector.h"
 
 namespace bnn {
 namespace {
-
-constexpr std::size_t kLanes = BNN_LANES;
-
-typedef float Floats __attribute__((vector_size(4 * BNN_LANES)));
-
-inline Floats load(const float* from) {
-  Floats v;
-  __builtin_memcpy(&v, from, sizeof(v));
-  return v;
-}
-
-inline void store(float* to, Floats v) { __builtin_memcpy(to, &v, sizeof(v)); }
 
 struct Whole {
   Floats operator()(const float* from) const { return load(from); }
@@ -36,9 +24,6 @@ struct Some {
     return load(copy);
   }
 };
-
-// Defined by each file: a * b + sum, fused where the ISA has it.
-inline Floats multiply_add(Floats a, Floats b, Floats sum);
 
 // Defined by each file: x where x > most, most where it is not, NaN where one of them is.
 inline Floats larger(Floats x, Floats most);
@@ -69,25 +54,28 @@ struct Mean {
 // M pixels of V vectors of channels from c on.
 template <typename Window, int M, int V, typename Read>
 inline void block(const FloatTile& t, std::size_t c, const Read& read) {
-  Floats sums[M][V];
-  for (int m = 0; m < M; ++m) {
-    for (int v = 0; v < V; ++v) sums[m][v] = Window::kStart - Floats{};
+  Floats sums[M * V];
+  for_each<M * V>(sums, [](Floats, std::size_t) BNN_INLINE { return Window::kStart - Floats{}; });
+  const std::size_t width = lane_width(t.n), step = t.step;
+  const FloatRun* const end = t.runs + t.run_count;
+  for (const FloatRun* run = t.runs; run != end; ++run) {
+    const float* x[M];
+    x[0] = t.x + run->offset + c;
+    for (int m = 1; m < M; ++m) x[m] = x[m - 1] + step;
+    const float* weight = Window::kWeighted ? t.panel + run->row * width + c : x[0];
+    for_each<M * V>(sums, [&x, weight, read](Floats sum, std::size_t i) BNN_INLINE {
+      const std::size_t at = i % V * kLanes;
+      return Window::add(sum, read(x[i / V] + at), weight + at);
+    });
   }
-  const std::size_t width = lane_width(t.n);
-  for (std::size_t i = 0; i < t.run_count; ++i) {
-    const float* x = t.x + t.runs[i].offset + c;
-    const float* weight = Window::kWeighted ? t.panel + t.runs[i].row * width + c : x;
-    for (int m = 0; m < M; ++m, x += t.step) {
-      for (int v = 0; v < V; ++v) {
-        sums[m][v] = Window::add(sums[m][v], read(x + v * kLanes), weight + v * kLanes);
-      }
-    }
-  }
-  for (int m = 0; m < M; ++m) {
-    const float divisor = t.divisors == nullptr ? 1 : t.divisors[m];
-    for (int v = 0; v < V; ++v) {
-      store(t.out + m * t.stride + c + v * kLanes, Window::end(sums[m][v], divisor));
-    }
+  const float* const divisors = t.divisors;
+  for_each<M * V>(sums, [=](Floats sum, std::size_t i) BNN_INLINE {
+    return Window::end(sum, divisors == nullptr ? 1 : divisors[i / V]);
+  });
+  if (t.steps != nullptr) {
+    finish<M, V>(*t.steps, t.first_pixel, c, sums);
+  } else {
+    store_rows<M, V>(sums, t.out + c, t.stride);
   }
 }
 
@@ -99,17 +87,28 @@ void pixels(const FloatTile& t) {
   if (c < t.n) block<Window, M, 1>(t, c, Some{t.n - c});
 }
 
+template <typename Window, int M>
+void tiles(FloatTile t) {
+  for (; t.tiles != 0; --t.tiles) {
+    pixels<Window, M>(t);
+    t.x += M * t.step;
+    t.out += M * t.stride;
+    t.first_pixel += M;
+    if (t.divisors != nullptr) t.divisors += M;
+  }
+}
+
 template <typename Window>
 inline void run_tile(const FloatTile& t) {
   switch (t.m) {
     case 1:
-      return pixels<Window, 1>(t);
+      return tiles<Window, 1>(t);
     case 2:
-      return pixels<Window, 2>(t);
+      return tiles<Window, 2>(t);
     case 3:
-      return pixels<Window, 3>(t);
+      return tiles<Window, 3>(t);
     default:
-      return pixels<Window, 4>(t);
+      return tiles<Window, 4>(t);
   }
 }
 

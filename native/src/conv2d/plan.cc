@@ -80,12 +80,29 @@ Window window_of(const ConvShape& s) {
   return is_depthwise(s) ? Window::kDepthwise : Window::kProducts;
 }
 
-bool is_bias_relu(const Epilogue& e) {
-  return e.bits == nullptr && e.scale == nullptr && e.post_scale == nullptr &&
-         e.first_activation <= Activation::kRelu && e.affine_scale == nullptr &&
-         e.affine_shift == nullptr && e.residual_at == ResidualAt::kNone &&
-         e.second_shift_in == nullptr && e.second_activation == Activation::kNone &&
-         e.second_shift_out == nullptr;
+// Whether the kernels can take the epilogue's steps, and which ones it then takes.
+bool are_kernel_steps(const Epilogue& e, FloatSteps* steps) {
+  const bool first = e.first_activation != Activation::kNone;
+  const bool second = e.second_activation != Activation::kNone;
+  if (e.scale != nullptr || e.post_scale != nullptr || e.affine_scale != nullptr ||
+      e.affine_shift != nullptr || e.second_shift_in != nullptr || e.second_shift_out != nullptr ||
+      (first && second)) {
+    return false;
+  }
+  const Activation activation = first ? e.first_activation : e.second_activation;
+  if (activation == Activation::kHardtanh) return false;
+  steps->bias = e.bias;
+  steps->relu = activation == Activation::kRelu;
+  if (activation == Activation::kPrelu) steps->slope = first ? e.first_slope : e.second_slope;
+  const bool before = !first && e.residual_at == ResidualAt::kBeforeActivation;
+  if (e.residual_at != ResidualAt::kNone) {
+    (before ? steps->residual_before : steps->residual_after) = e.residual;
+  }
+  steps->out = e.out;
+  steps->bits = e.bits;
+  steps->bit_scale = e.bit_scale;
+  steps->bit_shift = e.bit_shift;
+  return true;
 }
 
 }  // namespace
@@ -100,8 +117,15 @@ struct FloatPlan::Cursor {
     ox = p.x.begin + tile * p.small + std::min(tile, p.larger);
     m = p.small + (tile < p.larger ? 1 : 0);
   }
-  void next(const std::vector<Part>& parts, std::size_t out_h) {
-    if (++tile == parts[part].tiles) {
+  // How many tiles from here on are side by side and equally wide.
+  std::size_t alike(const std::vector<Part>& parts) const {
+    const Part& p = parts[part];
+    return (tile < p.larger ? p.larger : p.tiles) - tile;
+  }
+  // To the tile behind so many that are alike.
+  void next(std::size_t count, const std::vector<Part>& parts, std::size_t out_h) {
+    tile += count;
+    if (tile == parts[part].tiles) {
       tile = 0;
       if (++part == parts.size()) {
         part = 0;
@@ -120,10 +144,11 @@ struct FloatPlan::Job {
   const float* x;
   const float* panel;
   const Epilogue* epilogue;
+  const FloatSteps* steps;  // that the kernels take, or null
   std::size_t tiles;
-  bool direct;         // the kernels write the output: there are no steps but bias and ReLU
-  std::size_t chunk;   // tiles that one thread takes at least
-  std::size_t stride;  // of the sums
+  std::size_t together;  // tiles that a kernel is given at once at most
+  std::size_t chunk;     // tiles that one thread takes at least
+  std::size_t stride;    // of the sums
 };
 
 FloatPlan::FloatPlan(const ConvShape& shape, bool x_nchw, Isa isa)
@@ -138,11 +163,13 @@ FloatPlan::FloatPlan(const ConvShape& shape, bool x_nchw, Isa isa)
     const LaneKernel& kernel = select_lanes(isa);
     kernel_ = kernel.name;
     tile_ = kernel.depthwise;
-    set_tiles(kernel.pixels);
+    set_lanes(kernel);
   } else {
     const DotKernel& kernel = select_dot(isa);
     kernel_ = kernel.name;
     tile_ = kernel.tile;
+    step_channels_ = panel_.vector;
+    bit_channels_ = kernel.block == kWordBits ? panel_.vector : 0;
     set_tiles(kernel.pixels(std::min(shape.group_out_channels(), kernel.block)));
   }
   set_runs();
@@ -158,9 +185,15 @@ FloatPlan::FloatPlan(const PoolShape& shape, Window window, bool count_include_p
   const LaneKernel& kernel = select_lanes(isa);
   kernel_ = kernel.name;
   tile_ = window == Window::kMaximum ? kernel.maximum : kernel.mean;
-  set_tiles(kernel.pixels);
+  set_lanes(kernel);
   set_runs();
   if (window == Window::kMean) set_divisors(count_include_pad);
+}
+
+void FloatPlan::set_lanes(const LaneKernel& kernel) {
+  step_channels_ = kernel.lanes;
+  bit_channels_ = kernel.lanes == 16 ? kWordBits : 0;
+  set_tiles(kernel.pixels);
 }
 
 // Tiles of a stretch are about equally wide: a tile of one pixel is slow.
@@ -240,8 +273,10 @@ const float* FloatPlan::first_tap(const float* x, const Cursor& at) const {
   return x + (at.image * plane + pixel) * s.channels;
 }
 
-// The sums of a tile for one part of the filters: 64 of them, or all if there are groups or lanes.
-void FloatPlan::run_tile(const Job& job, const Cursor& at, std::size_t part, float* out) const {
+// Some tiles that are alike, for one part of the filters: 64 of them, or all if there are groups or
+// lanes. `pixel` is the first one's; `sums` is where they go if the kernels take no steps.
+void FloatPlan::run_tiles(const Job& job, const Cursor& at, std::size_t count, std::size_t part,
+                          std::size_t pixel, float* sums) const {
   const ConvShape& s = shape_;
   const std::vector<FloatRun>& runs = runs_[y_of_row_[at.oy] * parts_.size() + at.part];
   FloatTile tile{};
@@ -251,14 +286,16 @@ void FloatPlan::run_tile(const Job& job, const Cursor& at, std::size_t part, flo
   tile.run_count = runs.size();
   tile.units = units_;
   tile.row_step = x_nchw_ ? s.group_channels() : 1;
+  tile.tiles = count;
   tile.m = at.m;
-  tile.relu = job.direct && job.epilogue->first_activation == Activation::kRelu;
-  tile.out = out;
+  tile.steps = job.steps;
+  tile.first_pixel = pixel;
+  tile.out = sums;
   tile.stride = job.stride;
   if (window_ != Window::kProducts) {
     float divisors[kMostTilePixels];
     if (window_ == Window::kMean) {
-      for (std::size_t i = 0; i < at.m; ++i) {
+      for (std::size_t i = 0; i < count * at.m; ++i) {
         divisors[i] = static_cast<float>(divisors_h_[at.oy] * divisors_w_[at.ox + i]);
       }
       tile.divisors = divisors;
@@ -275,8 +312,8 @@ void FloatPlan::run_tile(const Job& job, const Cursor& at, std::size_t part, flo
     for (std::size_t n = first; n < last; n += block) {
       tile.panel = job.panel + g * panel_.group + n * panel_.rows;
       tile.n = std::min(block, last - n);
-      if (job.direct && job.epilogue->bias != nullptr) tile.bias = job.epilogue->bias + n;
-      tile.out = out + g * filters + (n - first);
+      tile.first = n;
+      tile.out = sums + g * filters + (n - first);
       tile_(tile);
     }
     tile.x += s.group_channels() * (x_nchw_ ? s.height * s.width : 1);
@@ -306,25 +343,25 @@ void FloatPlan::run_chunk(const Job& job, std::size_t chunk, std::size_t part,
   out.stride = job.stride;
   const std::size_t group_tiles =
       std::max<std::size_t>(kGroupBytes / (job.stride * sizeof(float) * most_pixels_), 1);
-  if (job.direct) {
-    float* to = job.epilogue->out + out.first_pixel * job.stride + out.begin;
-    for (std::size_t tile = begin; tile < end; ++tile) {
-      run_tile(job, at, part, to);
-      to += at.m * job.stride;
-      at.next(parts_, out_h_);
+  for (std::size_t tile = begin, left = group_tiles; tile < end;) {
+    std::size_t count = std::min({at.alike(parts_), job.together, end - tile});
+    if (job.steps != nullptr) {
+      run_tiles(job, at, count, part, out.first_pixel, memory);
+      out.first_pixel += count * at.m;
+    } else {
+      count = std::min(count, left);
+      run_tiles(job, at, count, part, 0, memory + out.m * job.stride);
+      out.m += count * at.m;
+      left -= count;
+      if (left == 0 || tile + count == end) {
+        epilogue_(out);
+        out.first_pixel += out.m;
+        out.m = 0;
+        left = group_tiles;
+      }
     }
-    return;
-  }
-  for (std::size_t tile = begin, left = group_tiles; tile < end; ++tile) {
-    run_tile(job, at, part, memory + out.m * job.stride);
-    out.m += at.m;
-    at.next(parts_, out_h_);
-    if (--left == 0 || tile + 1 == end) {
-      epilogue_(out);
-      out.first_pixel += out.m;
-      out.m = 0;
-      left = group_tiles;
-    }
+    tile += count;
+    at.next(count, parts_, out_h_);
   }
 }
 
@@ -344,9 +381,13 @@ void FloatPlan::run(const float* x, const void* panel, const Epilogue& epilogue)
   // A kernel may write whole blocks: 64 more than the channels is room for any. Few filters that
   // fill whole vectors lie side by side: the epilogue is fast then.
   const bool narrow = parted && (s.out_channels == 16 || s.out_channels == 32);
-  const bool direct = parted && s.out_channels % panel_.vector == 0 && is_bias_relu(epilogue);
+  FloatSteps steps;
+  steps.channels = s.out_channels;
+  const std::size_t multiple = epilogue.bits == nullptr ? step_channels_ : bit_channels_;
+  const bool direct = (parted || window_ != Window::kProducts) && multiple != 0 &&
+                      s.out_channels % multiple == 0 && are_kernel_steps(epilogue, &steps);
   const std::size_t stride =
-      direct || narrow ? s.out_channels : words(filters) * kWordBits + (parted ? 0 : kWordBits);
+      narrow ? s.out_channels : words(filters) * kWordBits + (parted ? 0 : kWordBits);
   const std::size_t tile_bytes = most_pixels_ * s.stride_w * s.channels * sizeof(float);
   const std::size_t threads = static_cast<std::size_t>(num_threads());
   std::size_t chunk = std::max<std::size_t>(kChunkBytes / std::max<std::size_t>(tile_bytes, 1), 4);
@@ -355,7 +396,16 @@ void FloatPlan::run(const float* x, const void* panel, const Epilogue& epilogue)
     chunk = std::min(chunk, (tiles + wanted - 1) / wanted);
   }
   const std::size_t chunks = (tiles + chunk - 1) / chunk;
-  const Job job{x, static_cast<const float*>(panel), &epilogue, tiles, direct, chunk, stride};
+  // Blocks that are read again should still be in the first-level cache.
+  std::size_t together =
+      std::max<std::size_t>(kGroupBytes / std::max<std::size_t>(tile_bytes, 1), 1);
+  if (window_ != Window::kProducts) together = tiles;
+  if (window_ == Window::kMean) together = kMostTilePixels / most_pixels_;
+  if (direct && parted && filters <= panel_.block) together = tiles;
+  const Job job{x,         static_cast<const float*>(panel),
+                &epilogue, direct ? &steps : nullptr,
+                tiles,     together,
+                chunk,     stride};
   const std::size_t products = chunk * most_pixels_ * filters * s.kernel_h * s.kernel_w *
                                (window_ == Window::kProducts ? s.group_channels() : 16);
   const std::size_t grain = kGrainProducts / std::max<std::size_t>(products, 1) + 1;

@@ -47,12 +47,14 @@ class FloatPlan {
   struct Cursor;
   struct Job;
 
+  void set_lanes(const LaneKernel& kernel);
   void set_tiles(std::size_t most_pixels);
   void set_runs();
   void set_divisors(bool count_include_pad);
   std::vector<FloatRun> runs_of(const Stretch& y, const Stretch& x) const;
   const float* first_tap(const float* x, const Cursor& at) const;
-  void run_tile(const Job& job, const Cursor& at, std::size_t part, float* out) const;
+  void run_tiles(const Job& job, const Cursor& at, std::size_t count, std::size_t part,
+                 std::size_t pixel, float* sums) const;
   void run_chunk(const Job& job, std::size_t chunk, std::size_t part, float* memory) const;
 
   ConvShape shape_;
@@ -65,7 +67,9 @@ class FloatPlan {
   EpilogueKernel epilogue_;
   FloatPanel panel_{};
   std::size_t most_pixels_ = 0;
-  std::size_t out_h_ = 0;  // kept: it takes a division
+  std::size_t step_channels_ = 0;  // of multiples of so many channels the kernels take the steps;
+  std::size_t bit_channels_ = 0;   // those that give bits: never if 0
+  std::size_t out_h_ = 0;          // kept: it takes a division
   std::vector<Stretch> ys_;
   std::vector<std::size_t> y_of_row_;
   std::vector<Part> parts_;

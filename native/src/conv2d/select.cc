@@ -11,11 +11,11 @@ namespace bnn {
 #include "conv2d/dot.inc"
 #undef BNN_DOT
 
-#define BNN_LANES_KERNEL(name, needs)    \
-  namespace name {                       \
-  void depthwise(const FloatTile& tile); \
-  void maximum(const FloatTile& tile);   \
-  void mean(const FloatTile& tile);      \
+#define BNN_LANES_KERNEL(name, needs, lanes) \
+  namespace name {                           \
+  void depthwise(const FloatTile& tile);     \
+  void maximum(const FloatTile& tile);       \
+  void mean(const FloatTile& tile);          \
   }
 #include "conv2d/lanes.inc"
 #undef BNN_LANES_KERNEL
@@ -31,8 +31,8 @@ constexpr DotKernel kDots[] = {
 constexpr std::size_t kLanePixels = 4;
 
 constexpr LaneKernel kLanes[] = {
-#define BNN_LANES_KERNEL(name, needs) \
-  {#name, needs, kLanePixels, name::depthwise, name::maximum, name::mean},
+#define BNN_LANES_KERNEL(name, needs, lanes) \
+  {#name, needs, lanes, kLanePixels, name::depthwise, name::maximum, name::mean},
 #include "conv2d/lanes.inc"
 #undef BNN_LANES_KERNEL
 };

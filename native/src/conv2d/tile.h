@@ -8,6 +8,7 @@
 #include <cstddef>
 
 #include "bnn/isa.h"
+#include "bnn/word.h"
 
 namespace bnn {
 
@@ -18,6 +19,22 @@ struct FloatRun {
   std::size_t row, count;
 };
 
+// The epilogues that a kernel computes itself, while the sums are in registers: of the steps in
+// bnn/epilogue.h, bias, one activation and the residual on either side of it.
+struct FloatSteps {
+  const float* bias = nullptr;
+  bool relu = false;
+  const float* slope = nullptr;            // PReLU's
+  const float* residual_before = nullptr;  // the activation
+  const float* residual_after = nullptr;
+  float* out = nullptr;
+  word_t* bits = nullptr;  // only if the kernel writes bits
+  const float* bit_scale = nullptr;
+  const float* bit_shift = nullptr;
+  std::size_t channels = 0;  // of all outputs: multiples of the kernel's vectors
+};
+
+// `tiles` tiles that follow one another in x and in the output.
 struct FloatTile {
   const float* x;    // of the first pixel
   std::size_t step;  // to the next pixel
@@ -26,13 +43,15 @@ struct FloatTile {
   bool units;  // every run is of one float, which is faster than loops of few steps
   std::size_t row_step;
   const float* panel;  // of this block of filters (a dot kernel) or of all channels (a lane kernel)
-  const float* divisors;  // (m): of means
-  std::size_t m;          // pixels, 1 to the kernel's most
-  std::size_t n;          // filters or channels
-  const float* bias;      // (n): added to a dot kernel's sums if not null
-  bool relu;              // then
-  float* out;             // (m, stride); excess is scratch
-  std::size_t stride;     // at least n rounded up to a multiple of 64
+  const float* divisors;  // (tiles, m): of means
+  std::size_t tiles;
+  std::size_t m;            // pixels of a tile, 1 to the kernel's most
+  std::size_t n;            // filters or channels
+  const FloatSteps* steps;  // if not null the kernel takes these, for
+  std::size_t first_pixel;  // the outputs' pixels from here on, and
+  std::size_t first;        // their channels from here on; if null, there is
+  float* out;               // (tiles, m, stride): the sums; excess is scratch
+  std::size_t stride;       // at least n rounded up to a multiple of 64
 };
 
 inline constexpr std::size_t kMostTilePixels = 16;
@@ -42,7 +61,7 @@ inline constexpr std::size_t kMostTilePixels = 16;
 struct DotKernel {
   const char* name;
   Isa needs;
-  std::size_t block;  // divides 64
+  std::size_t block;  // divides 64; a kernel whose blocks are of 64 writes bits
   std::size_t (*width)(std::size_t n);
   std::size_t (*pixels)(std::size_t n);  // most pixels of a tile of n filters
   void (*tile)(const FloatTile& tile);
@@ -53,6 +72,7 @@ struct DotKernel {
 struct LaneKernel {
   const char* name;
   Isa needs;
+  std::size_t lanes;  // divides 16; a kernel of 16 writes bits, of multiples of 64 channels
   std::size_t pixels;
   void (*depthwise)(const FloatTile& tile);
   void (*maximum)(const FloatTile& tile);  // NaN if any is; of equals the first; of none -inf

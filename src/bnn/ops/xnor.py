@@ -72,7 +72,10 @@ class XNORWeightBinarizer(WeightBinarizer):
 
     def depends_on(self) -> Hashable | None:
         """Return the arguments."""
-        if type(self).decompose is not XNORWeightBinarizer.decompose:
+        own = type(self)
+        if own.decompose is not XNORWeightBinarizer.decompose or (
+            own.forward is not WeightBinarizer.forward
+        ):
             return None
         return (self.compute_alpha, self.center_weights, self._transposed)
 

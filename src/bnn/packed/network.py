@@ -26,7 +26,8 @@ class PackedNetwork(nn.Module):
     It is called like the model that it was made of, with float32 tensors. The batch and the image
     may have any size that the model takes: for each one a plan is made once, and the last 16 are
     kept. On the CPU native kernels run it, and any number of threads may call it at once; on other
-    devices plain torch does. It has no parameters, and gives no gradients.
+    devices plain torch does. It has no parameters, gives no gradients, and stays float32 and in
+    evaluation mode whatever it is told. torch.jit and torch.export refuse it.
 
     Attributes:
         graph: What is computed.
@@ -50,17 +51,18 @@ class PackedNetwork(nn.Module):
         self.graph = graph
         self.report = report
         self.example_shapes = [tuple(shape) for shape in example_shapes]
+        self.parts = nn.ModuleDict()  # what runs in Python as it was
         for node in graph.nodes:
             module = getattr(node.call, "target", None)
             if isinstance(module, nn.Module):
-                self.add_module(_flat(node.name), module)
+                self.parts[_flat(node.name)] = module
             for name, tensor in node.tensors.items():
                 self.register_buffer(f"{_flat(node.name)}__{name}", tensor)
         self._forget_plans()
         self.eval()
 
     def _forget_plans(self) -> None:
-        self._plans: dict[tuple[tuple[int, ...], ...], Plan] = {}
+        self._plans: dict[tuple[tuple[int, ...], ...], Plan | None] = {}
         self._panels: dict[tuple[int, int], Tensor] = {}
         self._lock = threading.Lock()
 
@@ -152,6 +154,11 @@ class PackedNetwork(nn.Module):
         for i, x in enumerate(inputs):
             if not isinstance(x, Tensor):
                 raise PackedError(f"input {i} is a {type(x).__name__}; give a tensor.")
+            if torch._C._get_tracing_state() is not None or type(x).__name__ == "FakeTensor":
+                raise PackedError(
+                    "a packed network can be neither traced nor exported by torch: save it with "
+                    "network.save, or export the model that it was made of."
+                )
             if x.dtype != torch.float32:
                 raise PackedError(f"input {i} is {x.dtype}; give float32: x.float().")
             if x.dim() != len(self.example_shapes[i]):
@@ -170,23 +177,25 @@ class PackedNetwork(nn.Module):
     def _plan(self, inputs: Sequence[Tensor]) -> Plan | None:
         """Return the plan for such inputs, or None where there can be none."""
         key = tuple(tuple(x.shape) for x in inputs)
-        plan = self._plans.get(key)
-        if plan is not None:
-            return plan
+        if key in self._plans:
+            return self._plans[key]
+        plan = self._make_plan(inputs)
+        with self._lock:
+            if len(self._plans) >= MOST_PLANS:
+                self._plans.pop(next(iter(self._plans)))
+            self._plans[key] = plan
+        return plan
+
+    def _make_plan(self, inputs: Sequence[Tensor]) -> Plan | None:
         known = self._known(inputs)
         if any(not isinstance(known[v], Tensor) for n in self.graph.opaque() for v in n.outputs):
             return None
         if any(x.device.type != "cpu" for x in (*inputs, *self.buffers())):
             return None
         try:
-            plan = Plan(self.graph, known, self._panels)
+            return Plan(self.graph, known, self._panels)
         except NativePartError:
             return None
-        with self._lock:
-            if len(self._plans) >= MOST_PLANS:
-                self._plans.pop(next(iter(self._plans)))
-            self._plans[key] = plan
-        return plan
 
     def _known(self, inputs: Sequence[Tensor]) -> dict[int, Any]:
         opaque: dict[int, Any] = {}
@@ -217,6 +226,10 @@ class PackedNetwork(nn.Module):
                 node.tensors[name] = self.get_buffer(f"{_flat(node.name)}__{name}")
         self._forget_plans()
         return result
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        self._forget_plans()  # they hold weights in the kernels' order
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()

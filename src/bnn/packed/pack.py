@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from bnn.errors import PackedError
 from bnn.layers import BinaryLayer
-from bnn.packed.lower import Lowered, UntraceableError, fuse, trace, whole
+from bnn.packed.graph import check_graph
+from bnn.packed.lower import Lowered, UntraceableError, drop_dead, fuse, is_hooked, trace, whole
 from bnn.packed.modules import PackedConv1d, PackedConv2d, PackedLayer, PackedLinear
 from bnn.packed.network import PackedNetwork
 from bnn.packed.report import PackReport
@@ -49,7 +51,13 @@ def pack(model: nn.Module, example_inputs: Tensor | Sequence[Tensor]) -> PackedN
         torch.Size([5, 10])
     """
     example = _example(model, example_inputs)
-    copied = copy.deepcopy(model).eval()
+    try:
+        copied = copy.deepcopy(model).eval()
+    except Exception as error:
+        raise PackedError(
+            f"pack: the model cannot be copied: {error} (torch.nn.utils.weight_norm and its like "
+            "are taken off with remove_weight_norm.)"
+        ) from error
     for parameter in copied.parameters():
         parameter.requires_grad = False
     float_bytes = sum(
@@ -60,12 +68,17 @@ def pack(model: nn.Module, example_inputs: Tensor | Sequence[Tensor]) -> PackedN
         try:
             lowered = trace(copied, example)
         except UntraceableError as error:
-            return _layer_by_layer(copied, example, str(error), float_bytes)
-        fuse(lowered.graph, lowered.example)
+            reason = next(iter(str(error).splitlines()), "")
+            return _layer_by_layer(copied, example, reason, float_bytes)
+        fuse(lowered.graph, _examples(lowered, example))
     return _network(lowered, example, float_bytes)
 
 
 def _example(model: nn.Module, given: Tensor | Sequence[Tensor]) -> list[Tensor]:
+    if not isinstance(model, nn.Module):
+        raise PackedError(f"pack: model is a {type(model).__name__}; give the nn.Module.")
+    if isinstance(model, PackedNetwork):
+        raise PackedError("pack: the model is packed already.")
     inputs = [given] if isinstance(given, Tensor) else given
     if not isinstance(inputs, (list, tuple)) or not inputs:
         raise PackedError(
@@ -89,6 +102,26 @@ def _example(model: nn.Module, given: Tensor | Sequence[Tensor]) -> list[Tensor]
     return list(inputs)
 
 
+def _examples(lowered: Lowered, example: Sequence[Tensor]) -> list[Mapping[int, Any]]:
+    """Return the shapes of all values for the example, and for others that the network takes.
+
+    An addition whose operands are alike for one size may be broadcast for another.
+    """
+    found: list[Mapping[int, Any]] = [lowered.example]
+    drop_dead(lowered.graph)
+    for batch, pixels in ((1, 0), (2, 1), (0, 2), (1, 32)):
+        shapes = [
+            (x.shape[0] + batch, *x.shape[1:2], *(size + pixels for size in x.shape[2:]))
+            for x in example
+            if x.dim()
+        ]
+        try:
+            found.append(check_graph(lowered.graph, shapes))
+        except PackedError:  # the network does not take it, or runs code that is not known
+            continue
+    return found
+
+
 def _network(lowered: Lowered, example: Sequence[Tensor], float_bytes: int) -> PackedNetwork:
     report = PackReport(
         "graph",
@@ -110,6 +143,8 @@ def _layer_by_layer(
 ) -> PackedNetwork:
     """Pack what cannot be traced: its binary layers alone."""
     binary, emulated = [], {}
+    expected = _run(model, example)
+    before = copy.deepcopy(model)
     for name, layer in list(model.named_modules()):
         if not isinstance(layer, BinaryLayer):
             continue
@@ -124,16 +159,35 @@ def _layer_by_layer(
         else:
             path, _, leaf = name.rpartition(".")
             model.get_submodule(path)._modules[leaf] = packed
-    try:
-        model(*example)
-    except Exception as error:
-        raise PackedError(f"pack: the model does not run on the example: {error}") from error
+    if not _alike(lambda: model(*example), expected):
+        why = "the model gives something else without it: its code looks into the layer"
+        model, emulated, binary = before, {**emulated, **dict.fromkeys(binary, why)}, []
     graph = whole(model, len(example))
     report = PackReport("layers", tuple(binary), emulated, {}, reason, float_bytes)
     return _sized(PackedNetwork(graph, report, [x.shape for x in example]))
 
 
+def _run(model: nn.Module, example: Sequence[Tensor]) -> Any:
+    try:
+        return model(*[x.clone() for x in example])
+    except Exception as error:
+        raise PackedError(f"pack: the model does not run on the example: {error}") from error
+
+
+def _alike(run: Callable[[], Any], expected: Any) -> bool:
+    """Say whether a network runs, and gives nearly what is expected."""
+    try:
+        torch.testing.assert_close(run(), expected, atol=1e-2, rtol=1e-2, equal_nan=True)
+    except AssertionError:
+        return False
+    except Exception:  # it does not run, or gives what cannot be compared
+        return False
+    return True
+
+
 def _packed_layer(layer: BinaryLayer) -> PackedLayer:
+    if is_hooked(layer):
+        raise PackedError("it has hooks or a parametrization, which only a call runs")
     for kind in _BY_LAYER:
         if isinstance(layer, kind.layer_class):
             return kind.from_module(layer)

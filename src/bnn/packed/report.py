@@ -37,10 +37,21 @@ class PackReport:
         total = len(self.binary) + len(self.emulated)
         lines = [
             f"packed {len(self.binary)} of {total} binary layers; {HOW[self.how]}",
-            f"{self.float_bytes / 2**20:.2f} MiB -> {self.packed_bytes / 2**20:.2f} MiB",
+            f"{_size(self.float_bytes)} -> {_size(self.packed_bytes)}",
         ]
         if self.reason:
             lines.append(f"not traced: {self.reason}")
         lines += [f"emulated: {name}: {why}" for name, why in self.emulated.items()]
         lines += [f"run by Python as it was: {name}, {what}" for name, what in self.opaque.items()]
+        if not self.can_be_saved:
+            lines.append("cannot be saved to a file, since parts of it run in Python")
         return "\n".join(lines)
+
+    @property
+    def can_be_saved(self) -> bool:
+        """Whether all of it is operations that a file can hold."""
+        return self.how == "graph" and not self.opaque and not self.emulated
+
+
+def _size(count: int) -> str:
+    return f"{count / 2**20:.2f} MiB" if count >= 2**20 else f"{count / 2**10:.1f} KiB"

@@ -6,7 +6,7 @@ layout and no kernel: it says what is computed. :mod:`bnn.packed.lower` makes it
 """
 
 from bnn.packed.graph.node import Graph, Node, Structure, ValueRef
-from bnn.packed.graph.ops import OPERATIONS, Operation, check_graph, compute
+from bnn.packed.graph.ops import OPERATIONS, Operation, check_graph, check_node, compute
 
 __all__ = [
     "OPERATIONS",
@@ -16,5 +16,6 @@ __all__ = [
     "Structure",
     "ValueRef",
     "check_graph",
+    "check_node",
     "compute",
 ]

@@ -9,7 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bnn.packed.graph import Graph, Node, ValueRef, compute
+from bnn.packed.graph import Graph, Node, ValueRef, check_node, compute
+
+_FIXES_CHANNELS = ("binary_conv", "conv", "conv_transpose", "linear", "weight_only_conv")
+_KEEPS_SHAPE = (
+    *("map", "unary", "parametric", "clamp", "scalar", "layer_norm", "group_norm", "softmax"),
+)
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,7 @@ class Builder:
         self.layer = ""
         self._used: dict[str, int] = {}
         self._constants: dict[int, Node] = {}
+        self._foreign: set[int] = set()  # values of Python code that no operation takes
 
     def add_input(self, example: Tensor) -> ValueRef:
         """Add an input of the network."""
@@ -54,12 +60,16 @@ class Builder:
         **attrs: Any,
     ) -> ValueRef:
         """Add a node and return its output."""
+        for x in inputs:
+            if isinstance(x, ValueRef):
+                self.check_floats(x)
         given = {name: _own(value) for name, value in (tensors or {}).items() if value is not None}
         value = self.graph.new_value()
         numbers = [reference.value for reference in inputs]
         node = Node(op, numbers, [value], attrs, given, self._name(op))
         on_meta = Node(op, numbers, [value], attrs, _on_meta(given), node.name)
         try:
+            check_node(node)
             (self.example[value],) = compute(on_meta, [self.example[n] for n in numbers])
         except Exception as error:  # the model itself has run: only the translation can be wrong
             raise Untranslated(str(error)) from error
@@ -79,7 +89,25 @@ class Builder:
         value = self.graph.new_value()
         self.graph.nodes.append(Node("opaque", list(inputs), [value], name=name, call=call))
         self.example[value] = example
+        if not isinstance(example, Tensor) or example.dtype != torch.float32:
+            self._foreign.add(value)
         return ValueRef(value)
+
+    def check_floats(self, x: ValueRef) -> None:
+        """Raise Untranslated if a value is no float32 tensor, and no bits."""
+        if x.value in self._foreign:
+            raise Untranslated("what Python code gives is no float32 tensor")
+
+    def channel_axis(self, x: ValueRef) -> int | None:
+        """Return the axis whose length a layer's weight fixes, for every input; None if unknown."""
+        producers = self.graph.producers()
+        node = producers.get(x.value)
+        while node is not None and node.op in _KEEPS_SHAPE:
+            node = producers.get(node.inputs[0])
+        if node is None or "weight" not in node.tensors or node.op not in _FIXES_CHANNELS:
+            return None
+        linear = node.tensors["weight"].dim() == 2
+        return self.rank(x) - 1 if linear else 1
 
     def constant(self, x: ValueRef) -> Tensor | None:
         """Return a value's tensor if it is the same for every input."""

@@ -117,6 +117,8 @@ def _constant_operand(builder: Builder, function: str, a: ValueRef, b: ValueRef)
         value = builder.constant(constant)
         if value is None or builder.constant(x) is not None or builder.rank(x) < 2:
             continue
+        if value.numel() == 1:  # it may be broadcast along an axis of any length
+            continue
         sizes = (*[1] * (builder.rank(x) - value.dim()), *value.shape)
         channels = builder.shape(x)[1]
         if len(sizes) == builder.rank(x) and sizes == (
@@ -349,16 +351,16 @@ def _reduce(function: str) -> Translator:
 
 def _chunk(builder: Builder, x: ValueRef, chunks: int, dim: int = 0) -> list[ValueRef]:
     length = builder.shape(x)[dim]
-    if dim % builder.rank(x) == 0 or length % chunks:
-        raise Untranslated("chunks of an axis that may have any length")
+    if length % chunks:
+        raise Untranslated("chunks of different lengths")
     return _split(builder, x, length // chunks, dim)
 
 
 def _split(builder: Builder, x: ValueRef, split_size: Any, dim: int = 0) -> list[ValueRef]:
     dim %= builder.rank(x)
     length = builder.shape(x)[dim]
-    if dim != 1:  # only the number of channels is the same for every input
-        raise Untranslated("a split of another axis than the channels")
+    if builder.channel_axis(x) != dim:  # only the number of channels is the same for every input
+        raise Untranslated("a split of an axis that may have any length")
     step = split_size
     sizes = step if isinstance(step, (list, tuple)) else [step] * -(-length // step)
     starts = [sum(sizes[:i]) for i in range(len(sizes))]
@@ -369,7 +371,15 @@ def _split(builder: Builder, x: ValueRef, split_size: Any, dim: int = 0) -> list
 
 
 def _softmax(log: bool) -> Translator:
-    def translate(builder: Builder, x: ValueRef, dim: int | None = None) -> ValueRef:
+    def translate(
+        builder: Builder,
+        x: ValueRef,
+        dim: int | None = None,
+        _stacklevel: int = 3,
+        dtype: torch.dtype | None = None,
+    ) -> ValueRef:
+        if dtype not in (None, torch.float32):
+            raise Untranslated(f"a softmax in {dtype}")
         return modules.softmax(builder, x, dim, log)
 
     return translate
@@ -392,7 +402,12 @@ def _channel_shuffle(builder: Builder, x: ValueRef, groups: int) -> ValueRef:
 
 
 def _same(builder: Builder, x: ValueRef, **_: Any) -> ValueRef:
+    builder.check_floats(x)
     return x
+
+
+def _clone(builder: Builder, x: ValueRef, **_: Any) -> ValueRef:
+    return builder.emit("map", [x], axis=1)  # a value of its own, if the other is changed in place
 
 
 def _dim(builder: Builder, x: ValueRef) -> int:
@@ -409,11 +424,13 @@ FUNCTIONS: dict[Any, Translator] = {
     operator.iadd: _ADD,
     torch.add: _ADD,
     operator.sub: _SUB,
+    operator.isub: _SUB,
     torch.sub: _SUB,
     operator.mul: _MUL,
     operator.imul: _MUL,
     torch.mul: _MUL,
     operator.truediv: _DIV,
+    operator.itruediv: _DIV,
     torch.div: _DIV,
     operator.floordiv: _arithmetic("floordiv"),
     operator.mod: _arithmetic("mod"),
@@ -481,9 +498,11 @@ METHODS: dict[str, Translator] = {
     "add": _ADD,
     "add_": _ADD,
     "sub": _SUB,
+    "sub_": _SUB,
     "mul": _MUL,
     "mul_": _MUL,
     "div": _DIV,
+    "div_": _DIV,
     "relu": _relu,
     "relu_": _relu,
     "clamp": _clamp,
@@ -501,6 +520,7 @@ METHODS: dict[str, Translator] = {
     "split": _split,
     "softmax": _softmax(log=False),
     "log_softmax": _softmax(log=True),
+    "clone": _clone,
     "contiguous": _same,
     "detach": _same,
     "float": _same,

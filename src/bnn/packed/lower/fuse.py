@@ -8,7 +8,7 @@ a batch norm into their weight, which rounds otherwise, as their sums do on ever
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,12 +20,12 @@ from bnn.packed.graph import OPERATIONS, Graph, Node
 from bnn.packed.graph.ops.base import has_steps
 
 
-def fuse(graph: Graph, example: Mapping[int, Any]) -> None:
+def fuse(graph: Graph, examples: Sequence[Mapping[int, Any]]) -> None:
     """Rewrite a graph in place until nothing more can be folded.
 
     Args:
         graph: As :func:`bnn.packed.lower.trace` gives it.
-        example: Value -> what has its shape, for some input.
+        examples: For some inputs, which should be of several sizes: value -> what has its shape.
     """
     drop_dead(graph)
     _merge_copies(graph)
@@ -38,7 +38,7 @@ def fuse(graph: Graph, example: Mapping[int, Any]) -> None:
     for kind in ("binary_conv", ""):
         for node in list(graph.nodes):
             if node.op == kind or (not kind and _finishes(node)):
-                while _absorb(graph, node, example):
+                while _absorb(graph, node, examples):
                     pass
     _bits_from_producers(graph)
     drop_dead(graph)
@@ -222,7 +222,7 @@ def _next_place(epilogue: Epilogue) -> int:
     return max(used, default=-1) + 1
 
 
-def _absorb(graph: Graph, node: Node, example: Mapping[int, Any]) -> bool:
+def _absorb(graph: Graph, node: Node, examples: Sequence[Mapping[int, Any]]) -> bool:
     """Move the one reader of a node's output into its epilogue; say whether that was done."""
     if node not in graph.nodes or node.output != "float":
         return False
@@ -231,8 +231,9 @@ def _absorb(graph: Graph, node: Node, example: Mapping[int, Any]) -> bool:
         return False
     axis = node.attrs.get("axis", 1)
     if reader.op == "binary":
-        a, b = (example[value] for value in reader.inputs)
-        return a.shape == b.shape and _absorb_addition(graph, node, reader)
+        a, b = reader.inputs
+        alike = all(example[a].shape == example[b].shape for example in examples)
+        return alike and _absorb_addition(graph, node, reader)
     if reader.attrs["axis"] != axis or reader.output != "float":
         return False
     if reader.inputs[0] != node.outputs[0]:

@@ -106,12 +106,14 @@ def _relu(builder: Builder, _: nn.ReLU, x: ValueRef) -> ValueRef:
 def _prelu(builder: Builder, prelu: nn.PReLU, x: ValueRef) -> ValueRef:
     if builder.rank(x) < 2:
         raise Untranslated("a PReLU of a vector")
+    if prelu.weight.numel() == 1:
+        return leaky_relu(builder, x, float(prelu.weight))
     return activate(builder, x, "prelu", prelu.weight.expand(builder.shape(x)[1]))
 
 
 def leaky_relu(builder: Builder, x: ValueRef, slope: float) -> ValueRef:
     """Emit a leaky ReLU: a PReLU whose slopes are equal."""
-    if builder.rank(x) < 2:
+    if builder.channel_axis(x) != 1:
         return builder.emit("parametric", [x], function="leaky_relu", value=float(slope))
     return activate(builder, x, "prelu", torch.full((builder.shape(x)[1],), float(slope)))
 

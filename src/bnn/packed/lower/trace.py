@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -42,18 +44,52 @@ class Lowered:
     opaque: dict[str, str] = field(default_factory=dict)
 
 
+_AUGMENTED = (
+    *("iadd", "iand", "ifloordiv", "ilshift", "imatmul", "imod", "imul", "ior", "ipow"),
+    *("irshift", "isub", "itruediv", "ixor"),
+)
+_ASSIGNING = {getattr(operator, name) for name in (*_AUGMENTED, "setitem")}
+
+
+class _Proxy(fx.Proxy):
+    """Records ``y += 1`` as a change of y, which torch.fx takes for ``y = y + 1``."""
+
+
+def _augmented(function: Any) -> Any:
+    def method(self: fx.Proxy, other: Any) -> fx.Proxy:
+        return self.tracer.create_proxy("call_function", function, (self, other), {})
+
+    return method
+
+
+for _name in _AUGMENTED:
+    setattr(_Proxy, f"__{_name}__", _augmented(getattr(operator, _name)))
+
+
 class _Tracer(fx.Tracer):
     """Stops at modules that are translated as one, or that have hooks, which only a call runs."""
 
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return _Proxy(node, self)
+
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        if isinstance(m, BinaryLayer) or type(m) in MODULES or _is_hooked(m):
+        if isinstance(m, BinaryLayer) or type(m) in MODULES or is_hooked(m):
             return True
         return super().is_leaf_module(m, module_qualified_name)
 
 
-def _is_hooked(module: nn.Module) -> bool:
-    return bool(
-        module._forward_hooks or module._forward_pre_hooks or parametrize.is_parametrized(module)
+def is_hooked(module: nn.Module) -> bool:
+    """Say whether a call of a module does more than its class says: only the call itself does it.
+
+    Of a binary layer, its stages count too.
+    """
+    parts = module.modules() if isinstance(module, BinaryLayer) else (module,)
+    return any(
+        part._forward_hooks
+        or part._forward_pre_hooks
+        or parametrize.is_parametrized(part)
+        or "forward" in vars(part)
+        for part in parts
     )
 
 
@@ -67,6 +103,8 @@ def trace(model: nn.Module, example: Sequence[Tensor]) -> Lowered:
     Raises:
         UntraceableError: If torch.fx cannot follow it.
     """
+    if is_hooked(model):
+        raise UntraceableError("the model itself has hooks or a parametrization")
     tracer = _Tracer()
     try:
         traced = fx.GraphModule(model, tracer.trace(model))
@@ -154,7 +192,7 @@ class _Translation(fx.Interpreter):
         if n.op == "call_method":
             return _known(METHODS, n.target)(self._builder, *args, **kwargs)
         module = self.module.get_submodule(str(n.target))
-        if _is_hooked(module):
+        if is_hooked(module):
             raise Untranslated("it has hooks or a parametrization, which only a call runs")
         if isinstance(module, BinaryLayer):
             return self._binary(str(n.target), module, *args, **kwargs)
@@ -173,6 +211,8 @@ class _Translation(fx.Interpreter):
     ) -> ValueRef:
         call: Any = n.target
         name = str(n.target)
+        if _in_place(n, self.module):
+            raise UntraceableError(f"{n} changes a tensor in place in a way that is not known")
         if n.op == "call_module":
             call = self.module.get_submodule(name)
             if not isinstance(call, BinaryLayer):
@@ -224,11 +264,22 @@ _VIEWS = ("flatten", "reshape", "view", "permute", "squeeze", "unsqueeze", "slic
 
 def _in_place(n: fx.Node, model: nn.Module) -> bool:
     if n.op == "call_module":
-        return bool(getattr(model.get_submodule(str(n.target)), "inplace", False))
+        parts = model.get_submodule(str(n.target)).modules()
+        return any(getattr(part, "inplace", False) for part in parts)
     if n.op == "call_method":
-        return str(n.target).endswith("_")
+        return str(n.target).endswith("_") or str(n.target) in ("__setitem__", "copy_")
+    if n.op != "call_function":
+        return False
     name = getattr(n.target, "__name__", "")
-    return bool(n.kwargs.get("inplace")) or name in ("iadd", "imul") or name.endswith("_")
+    if n.target in _ASSIGNING or (name.endswith("_") and not name.endswith("__")):
+        return True
+    if n.kwargs.get("out") is not None:
+        return True
+    try:
+        bound: Any = inspect.signature(cast(Any, n.target)).bind(*n.args, **n.kwargs).arguments
+    except (TypeError, ValueError):  # many of torch's functions have no signature
+        bound = n.kwargs
+    return bool(bound.get("inplace"))
 
 
 def _known(table: Any, key: Any) -> Any:

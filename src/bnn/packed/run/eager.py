@@ -26,6 +26,8 @@ def run_eagerly(graph: Graph, inputs: Sequence[Tensor], watch: Watch | None = No
     known: dict[int, Any] = dict(zip(graph.inputs, inputs, strict=True))
     for i, node in enumerate(graph.nodes):
         given = [known[value] for value in node.inputs]
+        if node.call is not None:  # it may change what it is given
+            given = [x.clone() if isinstance(x, Tensor) else x for x in given]
         outputs = compute(node, given)
         known.update(zip(node.outputs, outputs, strict=True))
         if watch is not None:

@@ -160,10 +160,10 @@ class Planner:
         Args:
             value: The output.
             layout: Its layout.
-            instead: The slot of a residual, which is written over if nothing reads it later: a
-                kernel reads each of its numbers before it writes there.
+            instead: The slot of a residual, which is written over if nothing else reads it: a
+                kernel reads each of a residual's numbers before it writes there.
         """
-        if instead >= 0 and self._ends_here(instead) and value not in self._returned:
+        if instead >= 0 and self._may_write_over(instead) and value not in self._returned:
             slot = self.slots[instead]
             if slot.kind == "arena" and slot.bytes == self._bytes(value):
                 self._places[value, layout if len(self.shape(value)) > 2 else "plain"] = instead
@@ -186,10 +186,14 @@ class Planner:
 
     # --- building -----------------------------------------------------------------------------
 
-    def _ends_here(self, slot: int) -> bool:
-        """Say whether no value that lies in a slot is read after this node."""
+    def _may_write_over(self, slot: int) -> bool:
+        """Say whether nothing reads a slot after this node, nor this node but as its residual."""
+        node = self.graph.nodes[self._node]
+        operands = set() if node.op == "map" else set(node.inputs[:-1])
         return all(
-            value not in self._returned and self._last_reads.get(value, -1) <= self._node
+            value not in self._returned
+            and value not in operands
+            and self._last_reads.get(value, -1) <= self._node
             for (value, _), place in self._places.items()
             if place == slot
         )
@@ -350,6 +354,8 @@ class Plan:
             else self._logical(value, step.layouts[value], workspace, tensors)
             for value in node.inputs
         ]
+        if node.call is not None:  # it may keep or change what it is given
+            given = [x.clone() if isinstance(x, Tensor) else x for x in given]
         for value, out in zip(node.outputs, compute(node, given), strict=True):
             if out.shape != self._known[value].shape or out.dtype != self._known[value].dtype:
                 raise ShapeChangedError

@@ -138,7 +138,7 @@ def pool(node: Node, inputs: Sequence[Any]) -> Shape:
     out = []
     for size, k, s, p, d in zip(image, kernel, stride, padding, dilation, strict=True):
         extent = d * (k - 1) + 1
-        need(2 * p <= (extent if axes == 2 else k), "padding is more than half of the window.")
+        need(2 * p <= k, "padding is more than half of the window.")
         need(extent <= size + 2 * p or a["ceil_mode"], "the window is larger than the image.")
         need(extent <= MOST_PADDED, "the window is too large.")
         out.append(pool_out(size, k, s, p, d, a["ceil_mode"]))

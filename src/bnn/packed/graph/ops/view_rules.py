@@ -62,7 +62,7 @@ def group_norm(node: Node, inputs: Sequence[Any]) -> Shape:
     """Return the input's shape, whose channels are groups."""
     x, groups = inputs[0], node.attrs["groups"]
     need(len(x) >= 2 and x[1] >= 1 and x[1] % groups == 0, f"{x} is not in {groups} groups.")
-    need(x[0] * math.prod(x[2:]) * (x[1] // groups) > 1, "one number has no variance.")
+    need(not x[0] or x[0] * math.prod(x[2:]) * (x[1] // groups) > 1, "one number has no variance.")
     vectors(node, x[1], "weight", "bias")
     return same(node, inputs)
 
