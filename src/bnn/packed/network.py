@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from bnn.errors import NativePartError, PackedError
 from bnn.packed.graph import Graph, ValueRef, check_graph
+from bnn.packed.preprocessing import Preprocessing
 from bnn.packed.report import PackReport
 from bnn.packed.run import Plan, ShapeChangedError, Timing, run_eagerly
 from bnn.packed.run.eager import Watch
@@ -33,6 +34,7 @@ class PackedNetwork(nn.Module):
         graph: What is computed.
         report: What became of the model's layers.
         example_shapes: Shapes of the inputs that it was packed with.
+        preprocessing: How pictures become its input, if that is known: set it, and a file has it.
 
     Example:
         >>> import bnn
@@ -48,6 +50,7 @@ class PackedNetwork(nn.Module):
         self, graph: Graph, report: PackReport, example_shapes: Sequence[Sequence[int]]
     ) -> None:
         super().__init__()
+        self.preprocessing: Preprocessing | None = None
         self.graph = graph
         self.report = report
         self.example_shapes = [tuple(shape) for shape in example_shapes]
