@@ -14,7 +14,6 @@ from benchmarks.kernel_bench.timing import interleave
 from benchmarks.network_bench import breakdown, openvino_nets, ours
 from benchmarks.network_bench.competitors import (
     EXACT,
-    FLIPPED,
     QUANTIZED,
     Competitor,
     check,
@@ -118,9 +117,9 @@ class Bench:
                 absent[name] = str(error)
             except Exception as error:  # whatever a compiler may raise; it must not end the run
                 absent[name] = f"{type(error).__name__}: {first_line(error)}"
-        add(EMULATED, in_torch(self.binary_model, x, NCHW), binary, FLIPPED)
-        add(EMULATED_LAST, in_torch(self.binary_model, x, NHWC), binary, FLIPPED)
-        add(PACKED, packed(self.packed, x), binary, FLIPPED)
+        add(EMULATED, in_torch(self.binary_model, x, NCHW), binary, EXACT)
+        add(EMULATED_LAST, in_torch(self.binary_model, x, NHWC), binary, EXACT)
+        add(PACKED, packed(self.packed, x), binary, EXACT)
         return run, distances, absent
 
     def _peers(self, x: Tensor) -> Mapping[str, Any]:
