@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bnn.collector import no_garbage_collection
 from bnn.errors import PackedError, PackedFormatError
 from bnn.packed import container
 from bnn.packed.graph import OPERATIONS
@@ -43,7 +42,6 @@ def save(network: PackedNetwork, path: str | Path) -> None:
         container.write(path, _encoded(network))
 
 
-@no_garbage_collection()
 def load(path: str | Path) -> PackedNetwork:
     """Read a network from a file that :func:`bnn.save` wrote.
 
