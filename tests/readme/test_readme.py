@@ -51,5 +51,25 @@ def test_accuracies_are_those_of_the_results():
         assert shown == measured
 
 
+def test_speeds_are_those_of_the_results():
+    report = json.loads((ROOT / "benchmarks/results/networks-1-thread.json").read_text())
+    rows = [row for row in report["rows"] if row["batch"] == 1]
+    lines = re.findall(r"^\| (?:resnet18|VGG|ResNet-20).*?\|(.*)\|$", README, re.MULTILINE)
+    facts = {found["network"]: found for found in report["networks"]}
+    for row, line in zip(rows, lines, strict=True):
+        ms = {name: time["minimum_us"] / 1e3 for name, time in row["times"].items()}
+        torch_ms = min(ms["torch fp32"], ms["torch fp32 channels_last"])
+        made = facts[row["network"]]
+        assert [cell.strip() for cell in line.split("|")] == [
+            f"{torch_ms:.2f}",
+            f"{ms['OpenVINO fp32']:.2f}",
+            f"{ms['OpenVINO int8']:.2f}",
+            f"{ms['packed']:.2f}",
+            f"{torch_ms / ms['packed']:.1f}x",
+            f"{made['float_bytes'] / 1e6:.2f}",
+            f"{made['file_bytes'] / 1e6:.2f}",
+        ]
+
+
 def test_fits_on_a_page():
     assert len(README.splitlines()) <= 150
