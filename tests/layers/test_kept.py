@@ -204,3 +204,17 @@ def test_types_and_odd_sizes(dtype, features):
         layer(x)
         layer.weight.data.neg_()
         assert torch.equal(layer(x), fresh(layer, x))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_compiled_code_knows_nothing_of_it(training):
+    config = BConfig(BasicInputBinarizer, Identity, XNORWeightBinarizer)
+    x = torch.randn(2, 4)
+    _KEPT.clear()
+    layer = Linear(4, 3, bconfig=config).eval()
+    with torch.no_grad():
+        layer(x)
+    assert len(_KEPT) == 1
+    layer.train(training)
+    compiled = torch.compile(layer, fullgraph=True, backend="eager")
+    assert torch.equal(compiled(x), layer(x))

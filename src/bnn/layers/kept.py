@@ -39,6 +39,8 @@ def kept_factors(
             ``weight.data``. That takes a fraction of the time of binarizing it.
         make: Binarizes.
     """
+    if torch.compiler.is_compiling():  # what is kept must not become part of compiled code
+        return make()
     key = _key(layer, binarizer, weight)
     if key is None:
         if layer.training:
@@ -83,7 +85,6 @@ def _is_plain(weight: Tensor) -> bool:
         weight.device.type == "cpu"
         and not torch.is_grad_enabled()
         and type(weight) in (Tensor, nn.Parameter)
-        and not torch.compiler.is_compiling()
         and torch._C._get_tracing_state() is None
         and torch._C._len_torch_dispatch_stack() == 0
         and torch._C._functorch.peek_interpreter_stack() is None
