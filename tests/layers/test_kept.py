@@ -211,10 +211,17 @@ def test_compiled_code_knows_nothing_of_it(training):
     config = BConfig(BasicInputBinarizer, Identity, XNORWeightBinarizer)
     x = torch.randn(2, 4)
     _KEPT.clear()
-    layer = Linear(4, 3, bconfig=config).eval()
+    others = [Linear(4, 3, bconfig=config).eval()]
     with torch.no_grad():
-        layer(x)
+        others[0](x)
     assert len(_KEPT) == 1
-    layer.train(training)
-    compiled = torch.compile(layer, fullgraph=True, backend="eager")
+
+    def backend(graph, inputs):  # between tracing and the guards
+        others.clear()
+        gc.collect()
+        return graph.forward
+
+    layer = Linear(4, 3, bconfig=config).train(training)
+    compiled = torch.compile(layer, fullgraph=True, backend=backend)
     assert torch.equal(compiled(x), layer(x))
+    assert not others
