@@ -68,6 +68,7 @@ class PackedNetwork(nn.Module):
         self._plans: dict[tuple[tuple[int, ...], ...], Plan | None] = {}
         self._panels: dict[tuple[int, int], Tensor] = {}
         self._lock = threading.Lock()
+        self._device = next((buffer.device for buffer in self.buffers()), None)
 
     def forward(self, *inputs: Tensor) -> Any:
         """Return what the model would."""
@@ -153,7 +154,7 @@ class PackedNetwork(nn.Module):
                 f"the network takes {len(self.graph.inputs)} inputs, but {len(inputs)} were given."
             )
         given = []
-        device = next((buffer.device for buffer in self.buffers()), None)
+        device = self._device
         for i, x in enumerate(inputs):
             if not isinstance(x, Tensor):
                 raise PackedError(f"input {i} is a {type(x).__name__}; give a tensor.")

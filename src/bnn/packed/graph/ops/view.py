@@ -63,7 +63,7 @@ def _pad(node: Node, inputs: Sequence[Any]) -> Tensor:
     return F.pad(inputs[0], a["pads"], mode=a["mode"])
 
 
-def _mean(node: Node, inputs: Sequence[Any]) -> Tensor:
+def _reduce(node: Node, inputs: Sequence[Any]) -> Tensor:
     a = node.attrs
     x: Tensor = inputs[0]
     reduced: Tensor = getattr(x, a["function"])(a["dims"], keepdim=a["keepdim"])
@@ -187,7 +187,7 @@ register(
 )
 register(
     "reduce",
-    _mean,
+    _reduce,
     view_rules.reduce,
     does="the mean, sum or largest number along `dims`",
     attrs={
