@@ -365,6 +365,16 @@ def test_interrupt_in_the_first_epoch(tiny, monkeypatch):
     assert fit(config, resume=True, progress=False).epochs == 1
 
 
+def test_interrupt_while_the_data_is_set_up(tiny, monkeypatch):
+    # Lightning then fails at clearing up, with an error of its own.
+    from torch.utils.data import DataLoader
+
+    config = tiny()
+    monkeypatch.setattr(DataLoader, "_get_iterator", _interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        fit(config, progress=False)
+
+
 def _interrupt(*_args):
     raise KeyboardInterrupt
 

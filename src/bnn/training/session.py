@@ -262,12 +262,13 @@ def _checked_row(row: Any) -> Row:
 def _interruptible() -> Iterator[None]:
     """Let Ctrl-C leave as KeyboardInterrupt, and work again afterwards.
 
-    Lightning turns it into SystemExit and goes on ignoring the signal.
+    Lightning turns it into SystemExit and goes on ignoring the signal; where it comes while the
+    loaders are set up, into whatever its clearing up then raises.
     """
     handler = signal.getsignal(signal.SIGINT)
     try:
         yield
-    except SystemExit as error:
+    except (SystemExit, Exception) as error:
         if isinstance(error.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from None
         raise
