@@ -2,7 +2,7 @@
 
 from bnn.config import Identity
 from bnn.ops.advanced import AdvancedInputBinarizer
-from bnn.ops.base import BinarizerBase, BinarizerFactory, WeightBinarizer, binarizers
+from bnn.ops.base import BinarizerBase, BinarizerFactory, WeightBinarizer, binarizers, set_progress_
 from bnn.ops.scale import BasicScaleBinarizer
 from bnn.ops.sign import BasicInputBinarizer, SignActivation, sign
 from bnn.ops.stochastic import SignActivationStochastic, StochasticInputBinarizer
@@ -22,5 +22,6 @@ __all__ = [
     "XNORScaleBinarizer",
     "XNORWeightBinarizer",
     "binarizers",
+    "set_progress_",
     "sign",
 ]

@@ -119,6 +119,12 @@ Allowed: derivative_funct, t.
     stage: ClassVar[Stage] = "value"
     """``"value"``: takes one tensor (pre processes). ``"output"``: takes (output, input)."""
 
+    def set_progress_(self, progress: float) -> None:
+        """Move what is scheduled to where it stands at ``progress``, 0 to 1, of a training step.
+
+        The default has nothing scheduled. Others keep it in buffers, so that a checkpoint has it.
+        """
+
     def depends_on(self) -> Hashable | None:
         """Return what the result depends on besides the input, or None: it may differ every time.
 
@@ -167,3 +173,36 @@ class WeightBinarizer(BinarizerBase):
 
     def _scaled(self, signs: Tensor, scale: Tensor) -> Tensor:
         return signs * scale.view(-1, *[1] * (signs.dim() - 1))
+
+
+def set_progress_(model: nn.Module, progress: float) -> nn.Module:
+    """Move the schedules of all binarizers of a model: EDE's slope, ReCU's tau and the like.
+
+    :func:`bnn.training.fit` calls it at the start of every epoch; a training loop of your own does
+    the same with ``epoch / epochs``.
+
+    Args:
+        model: Any module; binarizers that have no schedule are left alone.
+        progress: From 0, the start of training, to 1, its end.
+
+    Returns:
+        The model.
+
+    Raises:
+        ConfigError: If ``progress`` is not from 0 to 1.
+
+    Example:
+        >>> from bnn.ops import BasicInputBinarizer
+        >>> set_progress_(nn.Sequential(BasicInputBinarizer()), 0.5)
+        Sequential(
+          (0): BasicInputBinarizer()
+        )
+    """
+    if not 0 <= progress <= 1:
+        raise ConfigError(
+            f"progress must be from 0 (start) to 1 (end of training); got {progress!r}."
+        )
+    for module in model.modules():
+        if isinstance(module, BinarizerBase):
+            module.set_progress_(progress)
+    return model
