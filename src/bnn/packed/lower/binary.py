@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from typing import Any, TypeGuard
 
+import torch
 from torch import Tensor, nn
 
 from bnn import layers
 from bnn.errors import PackedError
 from bnn.layers import BinaryLayer
-from bnn.ops import BasicScaleBinarizer, RealToBinaryGateBinarizer, XNORScaleBinarizer
+from bnn.ops import (
+    BasicScaleBinarizer,
+    RealToBinaryGateBinarizer,
+    XNORPlusPlusScaleBinarizer,
+    XNORScaleBinarizer,
+)
 from bnn.packed.decompose import check_kind, post_scale, weight_factors
 from bnn.packed.graph import ValueRef
 from bnn.packed.lower.builder import Builder
@@ -83,6 +89,14 @@ def _post_process(
         type(post).forward is RealToBinaryGateBinarizer.forward
     ):
         return builder.emit("binary", [y, _gate(builder, post, x)], function="mul")
+    if isinstance(post, XNORPlusPlusScaleBinarizer) and (
+        type(post).forward is XNORPlusPlusScaleBinarizer.forward
+    ):
+        if post.form == "channel":
+            return per_channel(builder, y, post.alpha.detach().flatten().float(), None, axis)
+        gamma = post.gamma_of(torch.empty(builder.shape(y), device="meta")).detach().float()
+        scales = builder.emit("constant", [], {"value": gamma.unsqueeze(0)})
+        return builder.emit("binary", [y, scales], function="mul")
     if _is_spatial(post):
         alpha = builder.emit("constant", [], {"value": post.alpha.detach().float()})
         return builder.emit("binary", [y, alpha], function="mul")
