@@ -12,7 +12,8 @@ from torch import nn
 
 from bnn.convert import get_modules_to_binarize, prepare_binary_model
 from bnn.errors import BnnError, LayerNotFoundError, RecipeError
-from bnn.executor.recipe import Recipe, RecipeStep, UserModules, load_recipe
+from bnn.executor.recipe import Recipe, RecipeStep, load_recipe
+from bnn.executor.stages import UserModules
 from bnn.select import select_layers
 
 logger = logging.getLogger(__name__)
