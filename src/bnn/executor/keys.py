@@ -26,8 +26,8 @@ _not_negative = number(0)
 CASE: Keys = {
     "claims": Key(
         text,
-        "which parameters: `binary_weights` (latent weights), `layer_weights` (of all layers), "
-        "`rest` (what no other case claims). Left out: `rest`",
+        "which parameters: `binary_weights` (latent weights), `float_weights` (of the layers that "
+        "stay float), `layer_weights` (both), `rest` (what no other case claims). Left out: `rest`",
     ),
     "name": Key(text, "an optimizer", required=True),
     "args": Key(arguments, "its further arguments"),
@@ -52,11 +52,13 @@ LOSS: Keys = {
 }
 
 _NETWORK: Keys = {
-    "elsewhere": Key(text, "its name for other data sets than the recipe's `data`"),
-    "args": Key(arguments, "arguments of the network, as `--model-arg` takes them"),
+    "name": Key(text, "a network", required=True),
+    "args": Key(arguments, "its arguments, as `--model-arg` takes them"),
 }
 
-MODEL: Keys = {"name": Key(text, "a network", required=True), **_NETWORK}
+_ELSEWHERE = Key(mapping(_NETWORK), "`name` and `args` for other data than the recipe's `data`")
+
+MODEL: Keys = {**_NETWORK, "elsewhere": _ELSEWHERE}
 
 TEACHER: dict[str, Keys] = {
     "step": {"step": Key(text, "the network as that earlier step left it")},
@@ -67,7 +69,8 @@ TEACHER: dict[str, Keys] = {
     },
     "model": {
         "model": Key(text, "a float network that is trained first, on the same data"),
-        **_NETWORK,
+        "args": _NETWORK["args"],
+        "elsewhere": _ELSEWHERE,
         "epochs": Key(whole(1), "how long it is trained"),
         "learning_rate": Key(_positive, "with Adam. Left out: the data set's"),
     },

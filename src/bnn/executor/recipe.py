@@ -80,7 +80,7 @@ class Recipe:
         reference: Address of the paper, or empty.
         source: The mapping it was read from, plain data: :func:`load_recipe` takes it again.
         data: The data set for which epochs, batch sizes and network are given, or empty.
-        model: ``name``, ``elsewhere`` and ``args`` of the network that it is made for, or None.
+        model: ``name``, ``args`` and ``elsewhere`` of the network that it is made for, or None.
         file: What messages call it.
         folder: Where the file lies, to which paths in it are relative.
     """

@@ -22,7 +22,7 @@ def check_smoke(value: Any, place: Place, steps: Iterable[str]) -> dict[str, Any
         raise place.error("is the small variant of the recipe. Give the step another name.")
     names = [name for name in steps if name not in SMOKE]
     given = known_keys(value, place, [*SMOKE, *names])
-    own = mapping(SMOKE)({k: v for k, v in given.items() if k in SMOKE}, place)
+    own: dict[str, Any] = mapping(SMOKE)({k: v for k, v in given.items() if k in SMOKE}, place)
     for name in names:
         if given.get(name) is not None:
             own[name] = known_keys(given[name], place.at(name), STEP_KEYS)

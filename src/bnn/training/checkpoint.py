@@ -31,7 +31,7 @@ from torch import nn
 from bnn import models
 from bnn.errors import BnnError, CheckpointError, ConfigError
 from bnn.executor.engine import BinaryChef
-from bnn.executor.recipe import UserModules
+from bnn.executor.stages import UserModules
 from bnn.training.config import TrainConfig
 from bnn.training.seeds import derive_seed
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bnn.executor.recipe import Recipe, UserModules, load_recipe
+from bnn.executor.recipe import Recipe, load_recipe
+from bnn.executor.stages import UserModules
 from bnn.training.config import TrainConfig
 from bnn.training.data import DATASETS
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import nn
 
-from bnn.executor.recipe import UserModules
+from bnn.executor.stages import UserModules
 from bnn.training.config import TrainConfig
 from bnn.training.data import load_data
 from bnn.training.extras import needs_extra

@@ -18,7 +18,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 
 from bnn.errors import CheckpointError, ConfigError
-from bnn.executor.recipe import UserModules
+from bnn.executor.stages import UserModules
 from bnn.training.callbacks import EpochRecord, EpochSeed, Row, progress_bar
 from bnn.training.checkpoint import FORMAT, VERSION, build_model, convert_to_step
 from bnn.training.config import TrainConfig
