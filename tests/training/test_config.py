@@ -44,7 +44,7 @@ def test_model_args_become_what_json_gives_back():
         ("weight_decay", float("inf")),
         ("clamp_latent", 0.0),
         ("clamp_latent", True),
-        ("schedule", "step"),
+        ("schedule", "stair"),
         ("model_args", ["width"]),
         ("model_args", {1: 2}),
         ("model_args", {"width": object()}),

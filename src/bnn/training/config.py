@@ -10,8 +10,7 @@ from typing import Any
 
 from bnn.errors import ConfigError
 from bnn.registry import did_you_mean
-
-SCHEDULES = ("cosine", "linear", "constant")
+from bnn.training.schedules import SCHEDULES
 
 Json = Any
 """What ``json.dumps`` takes; Python cannot spell it without recursion that dataclasses refuse."""
@@ -33,8 +32,8 @@ class TrainConfig:
             among the steps.
         learning_rate: At the start of each step. Default: the step's own, else the data set's.
         weight_decay: On the weights of layers only. Default: the step's own, else 0.
-        schedule: How the learning rate of a step falls: ``"cosine"`` or ``"linear"`` to 0, or
-            ``"constant"``.
+        schedule: How the learning rate of a step falls: ``"cosine"`` or ``"linear"`` to 0, in
+            ``"step"``s of a factor 0.1 at a half and three quarters, or ``"constant"``.
         batch_size: Samples for each device and optimizer step. Default: the data set's.
         seed: Start weights, order of the data, augmentation.
         num_workers: Processes that load data; 0 loads in the training process.

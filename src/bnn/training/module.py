@@ -11,9 +11,10 @@ from torch.nn import functional as F
 from torchmetrics import MeanMetric, Metric
 from torchmetrics.classification import MulticlassAccuracy
 
-from bnn.training.data.module import IGNORED
+from bnn.training.data.registry import IGNORED
 from bnn.training.latent import clamp_latent_weights_
-from bnn.training.optim import make_optimizer
+from bnn.training.optimizers import OptimizerCase, make_optimizer
+from bnn.training.schedules import Schedule, make_scheduler
 
 AUXILIARY_WEIGHT = 0.4
 """Weight of an auxiliary head's loss, as in DARTS and BATS."""
@@ -91,12 +92,13 @@ class Classifier(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Return a new optimizer and schedule, or those of the run that is resumed."""
-        optimizer, scheduler = make_optimizer(
-            self.model,
-            learning_rate=self.learning_rate,
-            weight_decay=self.weight_decay,
-            schedule=self.schedule,
+        cases = [OptimizerCase(claims="rest", weight_decay=self.weight_decay)]
+        optimizer = make_optimizer(self.model, cases, learning_rate=self.learning_rate)
+        scheduler = make_scheduler(
+            optimizer,
+            Schedule(name=self.schedule),
             total=int(self.trainer.estimated_stepping_batches),
+            epochs=self.trainer.max_epochs or 1,
         )
         if self.resumed is not None:
             optimizer.load_state_dict(dict(self.resumed["optimizer"]))

@@ -11,11 +11,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler, default_collate
 
 from bnn.training.data.arrays import ArrayData
-from bnn.training.data.registry import DataSplits, ImageData
+from bnn.training.data.registry import IGNORED, DataSplits, ImageData
 from bnn.training.seeds import derive_seed
-
-IGNORED = -1
-"""Label of the items that only fill up: neither loss nor accuracy counts them."""
 
 
 class _Items(Dataset[Any]):
