@@ -95,8 +95,9 @@ class BinaryChef:
 
         For resuming: load the chef's state, replay, then load the model's state dict.
         """
-        for step in range(self.current_step):
-            model = self.run_step(model, step)
+        if self.current_step:
+            for step in self.recipe.line(self.current_step - 1):
+                model = self.run_step(model, step)
         return model
 
     def state_dict(self) -> dict[str, Any]:

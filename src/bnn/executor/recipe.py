@@ -108,11 +108,18 @@ class Recipe:
 
         They are all before it, unless one of them begins with the network of an earlier step.
 
+        Raises:
+            RecipeError: If there is no such step.
+
         Example:
             >>> content = {"a": {}, "b": {}, "c": {"initialise_from": {"step": "a"}}}
             >>> [load_recipe(content).line(index) for index in range(3)]
             [(0,), (0, 1), (0, 2)]
         """
+        if not 0 <= index < len(self.steps):
+            raise RecipeError(
+                f"{self.name}: there is no step {index}; it has {len(self.steps)}, counted from 0."
+            )
         source = self.steps[index].initialise_from or {}
         before = self.index(source["step"]) if "step" in source else index - 1
         return (*(self.line(before) if before >= 0 else ()), index)
