@@ -68,19 +68,24 @@ def test_the_bar_goes_to_stderr(tiny, capfd):
 
 
 def test_each_step_has_its_own_rate_decay_and_conversion(tiny, recipe, monkeypatch):
-    made = []
+    decays, totals = [], []
     from bnn.training import module
 
-    original = module.make_optimizer
+    make_optimizer, make_scheduler = module.make_optimizer, module.make_scheduler
 
-    def spy(model, **kwargs):
-        made.append(kwargs)
-        return original(model, **kwargs)
+    def spy_on_cases(model, cases, **kwargs):
+        decays.append([case.weight_decay for case in cases])
+        return make_optimizer(model, cases, **kwargs)
 
-    monkeypatch.setattr(module, "make_optimizer", spy)
+    def spy_on_total(optimizer, schedule, *, total, **kwargs):
+        totals.append(total)
+        return make_scheduler(optimizer, schedule, total=total, **kwargs)
+
+    monkeypatch.setattr(module, "make_optimizer", spy_on_cases)
+    monkeypatch.setattr(module, "make_scheduler", spy_on_total)
     result = fit(tiny(recipe=recipe, epochs=2, schedule="linear"), progress=False)
-    assert [m["weight_decay"] for m in made] == [1e-4, 0]
-    assert {m["total"] for m in made} == {22}  # 1437 // 128 batches, 2 epochs
+    assert decays == [[1e-4], [0]]
+    assert totals == [22, 22]  # 1437 // 128 batches, 2 epochs
     history = rows(result.history)
     assert [(r["step"], r["step_name"], r["epoch"]) for r in history] == [
         ("0", "first", "1"),
