@@ -361,3 +361,22 @@ def test_cross_entropy_is_torchs():
         CrossEntropyLoss()(given),
         F.cross_entropy(given.logits, given.labels, reduction="sum") / len(given.labels),
     )
+
+
+@pytest.mark.parametrize("name", list(LOSSES))
+def test_half_precision_loses_no_digits_in_the_loss(name):
+    half = batch(dtype=torch.float32)
+    rounded = {
+        "logits": half.logits.bfloat16(),
+        "teacher_logits": half.teacher_logits.bfloat16(),
+        "features": {"mid": half.features["mid"].bfloat16()},
+        "teacher_features": {"mid": half.teacher_features["mid"].bfloat16()},
+    }
+    exact = {
+        key: value.double() if isinstance(value, torch.Tensor) else {"mid": value["mid"].double()}
+        for key, value in rounded.items()
+    }
+    with torch.autocast("cpu", torch.bfloat16):
+        got = made(name)(batch(**rounded))
+    assert got.dtype == torch.float32
+    assert got.item() == pytest.approx(made(name)(batch(**exact)).item(), rel=1e-5)

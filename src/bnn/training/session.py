@@ -28,6 +28,7 @@ from bnn.training.folder import HISTORY_COLUMNS, RunFolder
 from bnn.training.module import Classifier
 from bnn.training.plan import StepPlan
 from bnn.training.quiet import quiet_lightning
+from bnn.training.synchronized import BatchNormSync
 
 logger = logging.getLogger(__name__)
 
@@ -218,6 +219,8 @@ class Session:
                 devices=config.devices,
                 strategy=config.strategy,
                 num_nodes=config.num_nodes,
+                precision=config.precision,  # type: ignore[arg-type]  # Lightning spells it out
+                plugins=[BatchNormSync()] if config.sync_batch_norm else None,
                 max_epochs=plan.epochs,
                 callbacks=callbacks,
                 logger=board,
