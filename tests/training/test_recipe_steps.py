@@ -429,7 +429,7 @@ def test_a_run_that_an_older_version_began_goes_on(train, tmp_path):
     expected = weights(result.checkpoint)
     settings = tmp_path / "run" / "config.json"
     written = json.loads(settings.read_text())
-    for key in ("smoke", "teacher"):
+    for key in ("smoke", "teacher", "sync_batch_norm", "precision"):
         del written["config"][key]
     written["config"]["schedule"] = "cosine"
     settings.write_text(json.dumps(written))

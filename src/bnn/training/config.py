@@ -12,6 +12,8 @@ from bnn.errors import ConfigError
 from bnn.registry import did_you_mean
 from bnn.training.schedules import SCHEDULES
 
+PRECISIONS = ("32-true", "bf16-mixed")
+
 Json = Any
 """What ``json.dumps`` takes; Python cannot spell it without recursion that dataclasses refuse."""
 
@@ -47,6 +49,9 @@ class TrainConfig:
             ``"ddp_find_unused_parameters_true"`` for a network some of whose parameters get no
             gradient.
         num_nodes: Machines that take part.
+        sync_batch_norm: Let batch norms see the batches of all devices as one.
+        precision: ``"32-true"``, or ``"bf16-mixed"``: float layers and sums in bfloat16; weights,
+            their signs, and the optimizer stay float32.
         clamp_latent: Bound of the latent weights after each optimizer step: 1 as in BinaryNet
             and XNOR-Net, 1.5 as in BNext. None leaves them free, as ReActNet does.
         out: The run's folder.
@@ -82,6 +87,8 @@ class TrainConfig:
     devices: int | str = 1
     strategy: str = "auto"
     num_nodes: int = 1
+    sync_batch_norm: bool = False
+    precision: str = "32-true"
     clamp_latent: float | None = None
     out: str = "runs/bnn"
 
@@ -105,6 +112,14 @@ class TrainConfig:
         if self.schedule is not None and self.schedule not in SCHEDULES:
             raise ConfigError(
                 f"schedule must be one of {', '.join(SCHEDULES)}; got {self.schedule!r}."
+            )
+        if not isinstance(self.sync_batch_norm, bool):
+            raise ConfigError(
+                f"sync_batch_norm must be true or false; got {self.sync_batch_norm!r}."
+            )
+        if self.precision not in PRECISIONS:
+            raise ConfigError(
+                f"precision must be one of {', '.join(PRECISIONS)}; got {self.precision!r}."
             )
         object.__setattr__(self, "model_args", _plain_mapping("model_args", self.model_args))
 

@@ -22,9 +22,6 @@ from bnn.training.config import TrainConfig
 # The folder and the data may have been moved; how many processes load changes no number.
 _MAY_DIFFER = ("out", "data_dir", "num_workers")
 
-# Settings that runs before them did not write, as they were then.
-_SINCE = {"smoke": False, "teacher": None}
-
 HISTORY_COLUMNS = (
     "total_epoch",
     "step",
@@ -81,7 +78,7 @@ class RunFolder:
                 f"{self._settings} is damaged, so that the run cannot be resumed."
             ) from error
         now = config.as_dict()
-        before = {**_SINCE, **before}
+        before = {**TrainConfig().as_dict(), **before}  # settings that it did not know yet
         if "smoke" not in written["config"] and before.get("schedule") == "cosine":
             before["schedule"] = None  # it had to be one, and this was what None is now
         for key in sorted({*before, *now} - {*_MAY_DIFFER}):

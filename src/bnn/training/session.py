@@ -40,6 +40,7 @@ from bnn.training.optimizers import make_optimizer
 from bnn.training.plan import StepPlan
 from bnn.training.quiet import quiet_lightning
 from bnn.training.start import load_start_
+from bnn.training.synchronized import BatchNormSync
 from bnn.training.teacher import Teacher, load_teacher
 
 logger = logging.getLogger(__name__)
@@ -294,6 +295,8 @@ class Session:
                 devices=config.devices,
                 strategy=config.strategy,
                 num_nodes=config.num_nodes,
+                precision=config.precision,  # type: ignore[arg-type]  # Lightning spells it out
+                plugins=[BatchNormSync()] if config.sync_batch_norm else None,
                 max_epochs=plan.epochs,
                 gradient_clip_val=plan.clip_gradients,
                 inference_mode=False,  # what is measured may stay: no tensor may be of inference

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from bnn.errors import ConfigError
@@ -16,6 +17,8 @@ from bnn.training.data.registry import IGNORED
 @dataclass(frozen=True, kw_only=True)
 class LossInputs:
     """One batch, as a loss sees it.
+
+    Outputs of half precision become float32: probabilities and their logarithms need its digits.
 
     Args:
         model: The network that is trained.
@@ -34,11 +37,18 @@ class LossInputs:
     features: Mapping[str, Tensor] = field(default_factory=dict)
     teacher_features: Mapping[str, Tensor] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        for name in ("logits", "teacher_logits"):
+            tensor = getattr(self, name)
+            object.__setattr__(self, name, None if tensor is None else _wide(tensor))
+        for name in ("features", "teacher_features"):
+            wide = {key: _wide(tensor) for key, tensor in getattr(self, name).items()}
+            object.__setattr__(self, name, wide)
+
     def mean(self, losses: Tensor) -> Tensor:
         """Return the mean of one loss for each item (N,), over those that count; 0 if none do.
 
         Example:
-            >>> import torch
             >>> labels = torch.tensor([3, -1])
             >>> batch = LossInputs(model=nn.Identity(), logits=torch.zeros(2, 4), labels=labels)
             >>> batch.mean(torch.tensor([2.0, 100.0]))
@@ -63,11 +73,14 @@ class LossInputs:
         return self.teacher_logits.detach()
 
 
+def _wide(x: Tensor) -> Tensor:
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
 class Loss(nn.Module):
     """Base of the losses: ``loss(inputs)`` is a scalar.
 
     Example:
-        >>> import torch
         >>> class Confidence(Loss):
         ...     def forward(self, inputs):
         ...         return -inputs.mean(inputs.logits.softmax(1).amax(1))
