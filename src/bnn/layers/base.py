@@ -242,9 +242,20 @@ def _build(factory: Binarizer, layer: BinaryLayer, stage: str) -> nn.Module:
             f"{stage}: {_name(factory)} takes (layer output, layer input); it is an "
             "activation_post_process."
         )
+    operand = _operand(module)
+    if operand is not None and stage != f"{operand}_pre_process":
+        raise ConfigError(
+            f"{stage}: {_name(factory)} binarizes the layer's {operand}; give it as "
+            f"{operand}_pre_process."
+        )
     if not _lies_with(module, layer.weight):
         module.to(device=layer.weight.device, dtype=layer.weight.dtype)
     return module if layer.training else module.eval()
+
+
+def _operand(module: nn.Module) -> str | None:
+    """Return the one operand that a binarizer is made for, as the stages are named, or None."""
+    return {"input": "activation", "weight": "weight"}.get(getattr(module, "operand", "any"))
 
 
 def _lies_with(module: nn.Module, weight: Tensor) -> bool:

@@ -70,7 +70,7 @@ def product(layer: BinaryLayer, x: Factors, w: Factors, *args: Any, **kwargs: An
     vector = None if layer.bias is None else along(layer.bias)
     rest: Tensor | None = None
     if x.offset is not None:
-        factor = _times(x.offset, w.scale)
+        factor = times(x.offset, w.scale)
         shift = _sums_of_ones(layer, x.integers, w.integers, *args, **kwargs) * along(factor)
         if leaves_taps_out(layer):
             rest = shift
@@ -89,7 +89,7 @@ def product(layer: BinaryLayer, x: Factors, w: Factors, *args: Any, **kwargs: An
             seen = seen.repeat_interleave(len(w.offset) // groups, -spatial - 1)
         shift = seen * along(w.offset)
         rest = shift if rest is None else rest + shift
-    scale = _times(x.scale, w.scale)
+    scale = times(x.scale, w.scale)
     if scale is not None:
         out = out * along(scale)
     if vector is not None:
@@ -106,7 +106,7 @@ def leaves_taps_out(layer: nn.Module) -> bool:
     return any(getattr(layer, "_reversed_padding_repeated_twice", ()))
 
 
-def _times(a: Tensor | None, b: Tensor | None) -> Any:
+def times(a: Tensor | None, b: Tensor | None) -> Any:
     """Return the product of what is given; None if nothing is."""
     if a is None or b is None:
         return b if a is None else a

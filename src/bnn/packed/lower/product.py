@@ -10,13 +10,13 @@ from torch import Tensor
 
 from bnn.errors import PackedError
 from bnn.layers import BinaryLayer
-from bnn.layers.levels import Factors, leaves_taps_out
+from bnn.layers.levels import Factors, leaves_taps_out, times
 from bnn.packed import functional
 from bnn.packed.decompose import float32
 from bnn.packed.graph import ValueRef
 from bnn.packed.lower.builder import Builder
 from bnn.packed.lower.inputs import Input
-from bnn.packed.lower.modules import per_channel
+from bnn.packed.lower.modules import pad_evenly, per_channel
 from bnn.packed.planes import BOX, weight_planes
 
 
@@ -54,12 +54,12 @@ class Product:
             raise PackedError(
                 "a padding of -1 or +1 is packed only where the activations are signs."
             )
-        scale = _times(a, scale)
+        scale = times(a, scale)
         if scale is not None:
             scale = scale.expand(len(w.integers))
         bits = self._bits()
         vector, spatial = self._rest(bits, b)
-        out = self._sums(bits, _float(scale), vector)
+        out = self._sums(bits, w.integers, _float(scale), vector)
         if spatial is None:
             return out
         return self.builder.emit("binary", [out, spatial], function="add")
@@ -71,9 +71,15 @@ class Product:
             return []
         return [self.builder.emit("pack", [v], axis=self.axis) for v in self.given.values]
 
-    def _sums(self, bits: list[ValueRef], scale: Tensor | None, shift: Tensor | None) -> ValueRef:
-        """Emit ``integers * scale + shift``."""
-        planes, signs = weight_planes(self.w.integers)
+    def _sums(
+        self,
+        bits: list[ValueRef],
+        integers: Tensor,
+        scale: Tensor | None,
+        shift: Tensor | None,
+    ) -> ValueRef:
+        """Emit ``sums * scale + shift``, of the input with the integers of a weight."""
+        planes, signs = weight_planes(integers)
         own = self.given.planes if self.given is not None else None
         constant = own.constant if own else 0.0
         inputs: list[ValueRef | None] = [*bits] or [None]
@@ -89,7 +95,7 @@ class Product:
             factor = torch.full((len(plane),), coefficient) if coefficient != 1 else None
             first = None
             if constant and total is None:
-                first = constant * self.w.integers.flatten(1).sum(1).float()
+                first = constant * integers.flatten(1).sum(1).float()
             part = self._convolve(x, plane, factor, first)
             total = (
                 part
@@ -126,7 +132,7 @@ class Product:
         vector = None if self.layer.bias is None else float32(self.layer.bias)
         spatial: ValueRef | None = None
         if b is not None:
-            factor = _float(_times(b, w.scale))
+            factor = _float(times(b, w.scale))
             assert factor is not None  # noqa: S101 - b is given
             counts = _counts(w.integers)
             if leaves_taps_out(self.layer):
@@ -152,13 +158,11 @@ class Product:
         padded = leaves_taps_out(self.layer)
         if b is not None and not padded:
             shift = counts.flatten(1).sum(1) * b
-        whole = self.w
         builder.layer = f"{name}{BOX}"
         try:
-            self.w = Factors(box)
-            seen = self._sums(bits, scale, shift)
+            seen = self._sums(bits, box, scale, shift)
         finally:
-            self.w, builder.layer = whole, name
+            builder.layer = name
         if b is not None and padded:
             count = self._by_filter(self._sums_of_ones(counts), b)
             seen = builder.emit("binary", [seen, count], function="add")
@@ -192,17 +196,14 @@ class Product:
         ones = builder.emit("slice", [self.x], dim=1, start=0, stop=1, step=1)
         ones = builder.emit("unary", [ones], function="zeros_like")
         ones = builder.emit("scalar", [ones], function="add", value=1.0)
-        geometry, pads = self.geometry, self.geometry["padding"]
-        if any(pads[i] != pads[i + 1] for i in range(0, len(pads), 2)):
-            last_first = [pad for i in range(len(pads) - 2, -1, -2) for pad in pads[i : i + 2]]
-            ones = builder.emit("pad", [ones], pads=last_first, mode="constant", value=0.0)
-            pads = [0] * len(pads)
+        geometry = self.geometry
+        ones, pads = pad_evenly(builder, ones, geometry["padding"])
         return builder.emit(
             "conv",
             [ones],
             {"weight": counts},
             stride=geometry["stride"],
-            padding=pads[::2],
+            padding=pads,
             dilation=geometry["dilation"],
             groups=1,
         )
@@ -227,10 +228,3 @@ def _counts(integers: Tensor) -> Tensor:
 
 def _float(scale: Tensor | None) -> Tensor | None:
     return None if scale is None else float32(scale)
-
-
-def _times(a: Tensor | None, b: Tensor | None) -> Tensor | None:
-    """Return the product of what is given, as :func:`bnn.layers.levels.product` has it."""
-    if a is None or b is None:
-        return b if a is None else a
-    return a * b
