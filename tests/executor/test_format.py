@@ -132,7 +132,7 @@ WRONG = {
     "s: {}\nmodel: {args: {}}": "model: 'name' is missing. Keys: name, args, elsewhere",
     "s: {}\ndata: [digits]": r"data: must be text, got \['digits'\]",
     "s: {}\nsmoke: 3": "smoke: must be a mapping, got 3",
-    "s: {}\nsmoke: {t: {}}": "smoke: unknown key 't'. Allowed: model, epochs, batch_size, s",
+    "s: {}\nsmoke: {t: {}}": "smoke: unknown key 't'. Allowed: model, epochs, batch_size, learning_rate, s",
     "s: {}\nsmoke: {epochs: 0}": "smoke.epochs: must be a number >= 1, got 0",
     "s: {}\nsmoke: {s: {epoch: 1}}": r"smoke.s: unknown key 'epoch'. Did you mean 'epochs'\?",
     "s: {}\nsmoke: {weight: {name: XNORWeightBinarizer}}": "smoke: is the small variant of the",
@@ -153,14 +153,15 @@ def test_a_wrong_value_is_named_with_file_step_and_key(tmp_path, text):
 def test_smoke_keeps_every_step_and_loss_and_shortens_the_rest(tmp_path):
     text = FULL + (
         "smoke:\n  model: {name: resnet8, args: {width: 4}}\n  epochs: 2\n  batch_size: 128\n"
-        "  main: {epochs: 3, reestimate_batch_norm: 2}\n"
+        "  learning_rate: 0.5\n  main: {epochs: 3, learning_rate: 0.25, reestimate_batch_norm: 2}\n"
     )
     whole, small = (load_recipe(write(tmp_path, text), smoke=smoke) for smoke in (False, True))
     assert [step.name for step in small.steps] == [step.name for step in whole.steps]
     assert [step.epochs for step in small.steps] == [2, 3]
     assert [step.batch_size for step in small.steps] == [128, 128]
+    assert [step.learning_rate for step in small.steps] == [0.5, 0.25]
     assert small.steps[1].reestimate_batch_norm == 2
-    for key in ("bconfig", "losses", "teacher", "optimizer", "learning_rate", "ema"):
+    for key in ("bconfig", "losses", "teacher", "optimizer", "ema"):
         assert getattr(small.steps[1], key) == getattr(whole.steps[1], key), key
     assert small.steps[1].schedule["warmup_epochs"] == pytest.approx(5 / 100 * 2)
     assert small.model == {"name": "resnet8", "args": {"width": 4}}

@@ -144,5 +144,6 @@ SMOKE: Keys = {
     "model": Key(mapping(MODEL), "instead of the recipe's"),
     "epochs": Key(whole(1), "of every step, and of a teacher that is trained first"),
     "batch_size": Key(whole(1), "of every step"),
+    "learning_rate": Key(_positive, "of every step"),
 }
 """Beside them, ``smoke`` takes the name of a step: the keys there replace those of the step."""
