@@ -4,10 +4,14 @@ import json
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from bnn.errors import RecipeError
+from bnn.errors import BnnError, RecipeError
 from bnn.executor import load_recipe, packaged_recipes
 from bnn.executor.keys import STEP_KEYS
+from bnn.training import TrainConfig
+from bnn.training.plan import plan_steps
 
 FULL = """
 description: All keys.
@@ -120,6 +124,10 @@ WRONG = {
     "a: {initialise_from: {model: b}}": "a.initialise_from: unknown key 'model'",
     "a: {initialise_from: b.ckpt}": "a.initialise_from: must be a mapping, got 'b.ckpt'",
     "a: {initialize_from: {step: b}}": r"a: unknown key 'initialize_from'. Did you mean 'initialis",
+    TEACHER % "{checkpoint: ''}": "s.teacher.checkpoint: must be the path of a file, got ''",
+    TEACHER % ('{checkpoint: "a' + chr(92) + '0"}'): "s.teacher.checkpoint: must be the path",
+    TEACHER % ("{checkpoint: " + "a" * 300 + "}"): "must be the path of a file, got 'aaa.*aa...'",
+    "s: {epochs: 1e300}": "s.epochs: must be a number >= 1 and < 2.14748e.09, got '1e300'",
     "s: {batch_size: 0}": "s.batch_size: must be a number >= 1",
     "s: {clip_gradients: 0}": "s.clip_gradients: must be a number > 0, got 0",
     "s: {clamp_latent: -1}": "s.clamp_latent: must be a number > 0, got -1",
@@ -211,3 +219,40 @@ def test_recipes_of_the_first_release_mean_the_same(tmp_path, name):
     assert [step.bconfig for step in recipe.steps] == [
         step.bconfig for step in load_recipe(name).steps
     ]
+
+
+# ---- any content
+
+TEXTS = st.sampled_from(["adam", "bop", "rest", "cosine", "step", "s", "logit_kd", "resnet8", ""])
+PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | TEXTS | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["name", "args", "weight", "claims", "step", "model", "checkpoint"]),
+            inner,
+            max_size=3,
+        )
+    ),
+    max_leaves=8,
+)
+STEP = st.dictionaries(st.sampled_from(sorted(STEP_KEYS)), PLAIN, max_size=3)
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    content=st.fixed_dictionaries(
+        {"s": STEP, "t": STEP},
+        optional={"smoke": PLAIN | STEP, "data": PLAIN, "model": PLAIN, "name": PLAIN},
+    ),
+    smoke=st.booleans(),
+)
+def test_any_content_makes_plans_or_one_line_of_error(content, smoke):
+    try:
+        recipe = load_recipe(content, smoke=smoke)
+        plans = plan_steps(TrainConfig(smoke=smoke, recipe="recipe"), recipe)
+    except BnnError as error:
+        assert "\n" not in str(error)
+    else:
+        assert [plan.name for plan in plans] == [step.name for step in recipe.steps]
+        assert all(plan.epochs >= 1 for plan in plans)
