@@ -9,6 +9,7 @@ from bnn.training import DATASETS, TrainConfig, load_checkpoint
 
 PARAMETERS = {p.name: p for p in typer.main.get_command(app).commands["train"].params}
 RENAMED = {"learning_rate": "lr", "num_workers": "workers", "num_nodes": "nodes"}
+SMALL = ("--smoke", "--epochs", "1", "--batch-size", "512", "--quiet")
 OWN = {"resume", "quiet", "json", "help"}
 
 
@@ -50,7 +51,7 @@ def test_a_recipe_brings_its_network_and_its_small_variant(bnn, tmp_path):
 
 
 def test_a_teacher_that_is_there(bnn, trained, tmp_path):
-    options = ["--recipe", "reactnet", "--smoke", "--epochs", "1", "--batch-size", "512", "--quiet"]
+    options = ("--recipe", "reactnet", *SMALL)
     ran = bnn("train", *options, "--teacher", trained, "--out", tmp_path / "run")
     assert ran.code == 0, ran.stderr
     assert (tmp_path / "run" / "final.ckpt").exists()
