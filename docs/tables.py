@@ -299,6 +299,60 @@ def _packable_layers() -> str:
     return ", ".join(f"`bnn.layers.{kind.__name__}`" for kind in kinds)
 
 
+def _optimizers() -> str:
+    from bnn.training import OPTIMIZERS
+
+    return _table(
+        ("Name", "Class"),
+        (
+            (f"`{n}`", f"`{OPTIMIZERS[n].__module__.split('.')[0]}`'s {OPTIMIZERS[n].__name__}")
+            for n in OPTIMIZERS
+        ),
+    )
+
+
+def _parameter_rules() -> str:
+    from bnn.training import PARAMETER_RULES
+
+    return _table(
+        ("Name", "Which parameters"),
+        (
+            (f"`{n}`", first_line(PARAMETER_RULES[n]).removeprefix("Yield "))
+            for n in PARAMETER_RULES
+        ),
+    )
+
+
+def _schedules() -> str:
+    from bnn.training import SCHEDULES
+
+    return _table(
+        ("Name", "After the warm-up", "Arguments"),
+        ((f"`{n}`", first_line(SCHEDULES[n]), _arguments(SCHEDULES[n])) for n in SCHEDULES),
+    )
+
+
+def _losses() -> str:
+    from bnn.training import LOSSES
+
+    return _table(
+        ("Name", "What it is", "Arguments", "Needs a teacher"),
+        (
+            (
+                f"`{n}`",
+                first_line(LOSSES[n]),
+                _arguments(LOSSES[n]),
+                "yes" if LOSSES[n].needs_teacher else "",
+            )
+            for n in LOSSES
+        ),
+    )
+
+
+def _arguments(cls: Any) -> str:
+    return ", ".join(f"`{name}`" for name in inspect.signature(cls).parameters)
+
+
 _FILL = {
     ("reference", "binarizers"): _binarizer_reference,
     ("reference", "layers"): _layer_reference,
@@ -316,5 +370,9 @@ _FILL = {
     ("table", "packed-limits"): _limits,
     ("table", "recipes"): _recipes,
     ("table", "data-sets"): _data_sets,
+    ("table", "losses"): _losses,
+    ("table", "optimizers"): _optimizers,
+    ("table", "parameter-rules"): _parameter_rules,
+    ("table", "schedules"): _schedules,
     ("plots", "binarizers"): _plots,
 }

@@ -114,6 +114,7 @@ def test_interrupt_says_how_to_go_on(bnn, monkeypatch):
         (("--devices", "0"), "devices"),
         (("--devices", "two"), "devices"),
         (("--schedule", "cosin"), "schedule"),
+        (("--precision", "bf16"), "precision"),
         (("--model-arg", "width"), "KEY=VALUE"),
         (("--model-arg", "wdth=3"), "width"),
         (("--model-arg", "width=foo"), "'foo'"),

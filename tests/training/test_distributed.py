@@ -3,8 +3,10 @@
 import csv
 import json
 import os
+import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +14,8 @@ from torch import nn
 
 from bnn.training import load_checkpoint
 from bnn.training.synchronized import BatchNormSync
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "sharded.py"
 
 NORMS = """
 import torch
@@ -106,8 +110,6 @@ def start(program, argument, **more):
 
 
 def free_port():
-    import socket
-
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return str(one.getsockname()[1])
@@ -184,7 +186,35 @@ def test_two_processes_have_the_loss_curve_of_one(tmp_path, recipe):
         with (out / "history.csv").open(newline="") as file:
             rows = list(csv.DictReader(file))
         curves.append([float(row[key]) for row in rows for key in ("train_loss", "test_loss")])
-    print(curves)
     assert len(curves[0]) == 6
     assert curves[1] == pytest.approx(curves[0], rel=1e-5 if recipe is None else 1e-3)
     assert type(load_checkpoint(tmp_path / "two").model.bn1) is nn.BatchNorm2d
+
+
+@pytest.mark.slow
+def test_divided_parameters_have_the_loss_curve_of_one_process(tmp_path):
+    """FSDP, as examples/sharded.py does it; and what it saves is the whole network."""
+    curves, states = [], []
+    for count in (1, 2):
+        out = tmp_path / f"{count}.pt"
+        done = subprocess.run(
+            [
+                *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
+                *("--nproc-per-node", str(count)),
+                *(str(EXAMPLE), "--smoke", "--out", str(out)),
+            ],
+            capture_output=True,
+            env=environment(),
+            text=True,
+            timeout=240,
+        )
+        assert done.returncode == 0, done.stderr
+        lines = [line for line in done.stdout.splitlines() if line.startswith("step")]
+        curves.append([float(line.split()[-1]) for line in lines])
+        states.append(torch.load(out, weights_only=True))
+    assert len(curves[0]) == 2
+    assert curves[1] == pytest.approx(curves[0], rel=1e-4)
+    one, two = states
+    assert list(one) == list(two)
+    assert all(one[name].shape == two[name].shape for name in one)
+    assert torch.allclose(one["fc.weight"], two["fc.weight"], atol=1e-4)

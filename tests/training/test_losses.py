@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from bnn import BConfig, prepare_binary_model
 from bnn.errors import ConfigError
 from bnn.ops import BasicInputBinarizer, BasicScaleBinarizer, XNORWeightBinarizer
+from bnn.ops.base import check_arguments
 from bnn.training import (
     LOSSES,
     AttentionLoss,
@@ -185,6 +186,12 @@ def test_a_learnt_scale_is_pulled_towards_the_weights():
 
 
 # What all losses keep.
+
+
+@pytest.mark.parametrize("name", list(LOSSES))
+def test_every_loss_refuses_arguments_that_it_does_not_have(name):
+    with pytest.raises(ConfigError, match="has no argument 'strength'"):
+        check_arguments(LOSSES[name], {"strength": 1})
 
 
 @pytest.mark.parametrize("name", list(LOSSES))

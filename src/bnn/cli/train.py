@@ -130,6 +130,19 @@ def train(
         str, typer.Option(metavar="NAME", help="auto, ddp or another strategy of Lightning.")
     ] = "auto",
     nodes: Annotated[int, typer.Option(metavar="N", min=1, help="Machines.")] = 1,
+    sync_batch_norm: Annotated[
+        bool,
+        typer.Option(
+            "--sync-batch-norm", help="Batch norms see the batches of all devices as one."
+        ),
+    ] = False,
+    precision: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="32-true, or bf16-mixed: float layers in bfloat16, weights in float32.",
+        ),
+    ] = "32-true",
     out: Annotated[
         str | None,
         typer.Option(
@@ -179,6 +192,8 @@ def train(
         devices=int(devices) if devices.isdecimal() else devices,
         strategy=strategy,
         num_nodes=nodes,
+        sync_batch_norm=sync_batch_norm,
+        precision=precision,
         clamp_latent=clamp_latent,
         out=folder,
     )
