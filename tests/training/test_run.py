@@ -68,24 +68,24 @@ def test_the_bar_goes_to_stderr(tiny, capfd):
 
 
 def test_each_step_has_its_own_rate_decay_and_conversion(tiny, recipe, monkeypatch):
-    decays, totals = [], []
+    made, totals = [], []
     from bnn.training import module
 
-    make_optimizer, make_scheduler = module.make_optimizer, module.make_scheduler
+    original, scheduler = module.make_optimizer, module.make_scheduler
 
-    def spy_on_cases(model, cases, **kwargs):
-        decays.append([case.weight_decay for case in cases])
-        return make_optimizer(model, cases, **kwargs)
+    def spy(model, cases, *, learning_rate):
+        made.append([(case.claims, case.name, case.weight_decay) for case in cases])
+        return original(model, cases, learning_rate=learning_rate)
 
-    def spy_on_total(optimizer, schedule, *, total, **kwargs):
-        totals.append(total)
-        return make_scheduler(optimizer, schedule, total=total, **kwargs)
+    def spy_on_scheduler(*args, total, epochs):
+        totals.append((total, epochs))
+        return scheduler(*args, total=total, epochs=epochs)
 
-    monkeypatch.setattr(module, "make_optimizer", spy_on_cases)
-    monkeypatch.setattr(module, "make_scheduler", spy_on_total)
+    monkeypatch.setattr(module, "make_optimizer", spy)
+    monkeypatch.setattr(module, "make_scheduler", spy_on_scheduler)
     result = fit(tiny(recipe=recipe, epochs=2, schedule="linear"), progress=False)
-    assert decays == [[1e-4], [0]]
-    assert totals == [22, 22]  # 1437 // 128 batches, 2 epochs
+    assert made == [[("rest", "adam", 1e-4)], [("rest", "adam", 0)]]
+    assert totals == [(22, 2)] * 2  # 1437 // 128 batches, 2 epochs
     history = rows(result.history)
     assert [(r["step"], r["step_name"], r["epoch"]) for r in history] == [
         ("0", "first", "1"),

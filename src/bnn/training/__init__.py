@@ -15,6 +15,7 @@ from bnn.training.extras import needs_extra
 if TYPE_CHECKING:
     from bnn.training.averaging import WeightAverage
     from bnn.training.batch_norm import reestimate_batch_norm_
+    from bnn.training.callbacks import EpochProgress as EpochProgress
     from bnn.training.callbacks import EpochRecord as EpochRecord
     from bnn.training.callbacks import EpochSeed as EpochSeed
     from bnn.training.checkpoint import Loaded, load_checkpoint
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     )
     from bnn.training.metrics import SignBalance, saturated_share
     from bnn.training.module import Classifier as Classifier
+    from bnn.training.networks import with_recipe_network
     from bnn.training.optimizers import (
         OPTIMIZERS,
         PARAMETER_RULES,
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
 _HOME = {
     "WeightAverage": "averaging",
     "reestimate_batch_norm_": "batch_norm",
+    "EpochProgress": "callbacks",
     "EpochRecord": "callbacks",
     "EpochSeed": "callbacks",
     "Loaded": "checkpoint",
@@ -81,6 +84,7 @@ _HOME = {
     "SignBalance": "metrics",
     "saturated_share": "metrics",
     "Classifier": "module",
+    "with_recipe_network": "networks",
     "Bop": "optimizers",
     "CaseOptimizer": "optimizers",
     "OPTIMIZERS": "optimizers",
@@ -97,11 +101,12 @@ _HOME = {
     "load_teacher": "teacher",
 }
 
-# Classifier, EpochRecord, EpochSeed and LayerHistograms, for a Trainer of your own, need lightning:
-# a star import leaves them out.
+# Classifier, EpochProgress, EpochRecord, EpochSeed and LayerHistograms, for a Trainer of your own,
+# need lightning: a star import leaves them out.
 __all__ = [
     # run
     "TrainConfig",
+    "with_recipe_network",
     "fit",
     "FitResult",
     "evaluate",

@@ -30,6 +30,10 @@ class TrainConfig:
         data_dir: Folder of the data, for the data sets that read one.
         split_seed: Which held-out split, for the data sets that come without one.
         recipe: Name of a packaged recipe, or path of a YAML file. None trains a float network.
+        smoke: Take the recipe's small variant: all its steps and losses, a few epochs each.
+        teacher: Instead of the recipe's teacher: a checkpoint or a run's folder, the name of a
+            network that is trained first, or ``"torchvision:NAME"`` (``:FILE`` for its weights).
+            A step that learns from an earlier step goes on doing so.
         epochs: Epochs of each step. Default: the step's own, else the data set's number, shared
             among the steps.
         learning_rate: At the start of each step. Default: the step's own, else the data set's.
@@ -70,10 +74,12 @@ class TrainConfig:
     data_dir: str | None = None
     split_seed: int = 0
     recipe: str | None = None
+    smoke: bool = False
+    teacher: str | None = None
     epochs: int | None = None
     learning_rate: float | None = None
     weight_decay: float | None = None
-    schedule: str = "cosine"
+    schedule: str | None = None
     batch_size: int | None = None
     seed: int = 0
     num_workers: int = 0
@@ -87,9 +93,9 @@ class TrainConfig:
     out: str = "runs/bnn"
 
     def __post_init__(self) -> None:
-        for name in ("model", "data", "schedule", "accelerator", "strategy", "out"):
+        for name in ("model", "data", "accelerator", "strategy", "out"):
             _check_text(name, getattr(self, name))
-        for name in ("data_dir", "recipe"):
+        for name in ("data_dir", "recipe", "teacher", "schedule"):
             if getattr(self, name) is not None:
                 _check_text(name, getattr(self, name), optional=True)
         for name in ("epochs", "batch_size"):
@@ -101,7 +107,9 @@ class TrainConfig:
         _check_number("learning_rate", self.learning_rate, above=True)
         _check_number("weight_decay", self.weight_decay, above=False)
         _check_number("clamp_latent", self.clamp_latent, above=True)
-        if self.schedule not in SCHEDULES:
+        if not isinstance(self.smoke, bool):
+            raise ConfigError(f"smoke must be true or false; got {self.smoke!r}.")
+        if self.schedule is not None and self.schedule not in SCHEDULES:
             raise ConfigError(
                 f"schedule must be one of {', '.join(SCHEDULES)}; got {self.schedule!r}."
             )

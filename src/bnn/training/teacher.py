@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bnn.errors import CheckpointError, ConfigError
-from bnn.executor.recipe import UserModules
+from bnn.executor.stages import UserModules
 from bnn.registry import did_you_mean
 from bnn.training.checkpoint import load_checkpoint
 from bnn.training.extras import needs_extra

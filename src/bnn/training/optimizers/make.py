@@ -80,6 +80,11 @@ class OptimizerCase:
                 )
         object.__setattr__(self, "args", dict(self.args))
 
+    @property
+    def decays(self) -> bool:
+        """Whether the optimizer knows weight decay."""
+        return "weight_decay" in inspect.signature(OPTIMIZERS[self.name]).parameters
+
 
 def make_optimizer(
     model: nn.Module, cases: Iterable[OptimizerCase], *, learning_rate: float
