@@ -169,6 +169,14 @@ def test_the_optimal_scale_of_bnn_plus_is_optimal():
         assert best.item() <= min(grid) + 1e-6
 
 
+def test_no_gradient_flows_through_the_optimal_scale():
+    given = batch()
+    BNNPlusLoss(norm=1, scale="optimal")(given).backward()
+    weight = given.model[1].weight.detach()
+    toward = torch.sign(weight.abs().median() - weight.abs())
+    assert torch.equal(given.model[1].weight.grad, -toward * weight.sign())
+
+
 def test_bnn_plus_pulls_weights_towards_the_scale():
     given = batch()
     BNNPlusLoss(norm=2, scale=0.5)(given).backward()
