@@ -22,7 +22,7 @@ import torch
 from torch import nn
 
 
-def compute(sync):
+def compute():
     # Sums over processes must leave nothing of the order of adding: float64.
     torch.manual_seed(0)
     model = nn.Sequential(
@@ -34,41 +34,43 @@ def compute(sync):
     return model, images, wanted
 """
 
-RANK = (
-    NORMS
-    + """
-import json, os, sys
+RANK = """
+import sys
 import torch.distributed as dist
 from bnn.training.synchronized import BatchNormSync
 
+
+def main():
+    rank = dist.get_rank()
+    model, images, wanted = compute()
+    BatchNormSync().apply(model)
+    mine = slice(0, 6) if rank == 0 else slice(6, 10)  # shares of different sizes
+    total = 0.0
+    for _ in range(2):
+        loss = (model(images[mine]) - wanted[mine]).square().sum()
+        loss.backward()
+        total += loss.item()
+    for parameter in model.parameters():
+        dist.all_reduce(parameter.grad)
+    sum_of_losses = torch.tensor(total, dtype=torch.float64)
+    dist.all_reduce(sum_of_losses)
+    BatchNormSync().revert(model)
+    if rank == 0:
+        torch.save(
+            {
+                "loss": sum_of_losses,
+                "grads": [p.grad for p in model.parameters()],
+                "state": model.state_dict(),
+                "types": [type(m).__name__ for m in model],
+            },
+            sys.argv[1],
+        )
+
+
 dist.init_process_group("gloo")
-rank = dist.get_rank()
-model, images, wanted = compute(True)
-BatchNormSync().apply(model)
-mine = slice(0, 6) if rank == 0 else slice(6, 10)  # shares of different sizes
-total = 0.0
-for _ in range(2):
-    loss = (model(images[mine]) - wanted[mine]).square().sum()
-    loss.backward()
-    total += loss.item()
-for parameter in model.parameters():
-    dist.all_reduce(parameter.grad)
-sum_of_losses = torch.tensor(total, dtype=torch.float64)
-dist.all_reduce(sum_of_losses)
-BatchNormSync().revert(model)
-if rank == 0:
-    torch.save(
-        {
-            "loss": sum_of_losses,
-            "grads": [p.grad for p in model.parameters()],
-            "state": model.state_dict(),
-            "types": [type(m).__name__ for m in model],
-        },
-        sys.argv[1],
-    )
+main()
 dist.destroy_process_group()
 """
-)
 
 FIT = """
 import dataclasses, json, sys
@@ -118,14 +120,14 @@ def free_port():
 @pytest.mark.slow
 def test_synchronized_norms_are_the_norms_of_the_whole_batch(tmp_path):
     program, result = tmp_path / "rank.py", tmp_path / "result.pt"
-    program.write_text(RANK)
+    program.write_text(NORMS + RANK)
     place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "WORLD_SIZE": "2"}
     finish(*(start(program, str(result), RANK=str(rank), **place) for rank in range(2)))
     got = torch.load(result, weights_only=True)
 
     space = {}
     exec(NORMS, space)
-    model, images, wanted = space["compute"](False)
+    model, images, wanted = space["compute"]()
     total = 0.0
     for _ in range(2):
         loss = (model(images) - wanted).square().sum()
@@ -167,9 +169,28 @@ def test_a_norm_of_ones_own_is_left_alone():
     assert type(model[0]) is Own
 
 
+EVERYTHING = """
+everything:
+  pre_activation: {name: BasicInputBinarizer}
+  weight: {name: XNORWeightBinarizer}
+  ignore_layer_names: [_first_, _last_]
+  optimizer:
+    - {claims: binary_weights, name: bop, args: {gamma: 1.0e-2}}
+    - {claims: rest, name: sgd}
+  schedule: {name: linear, warmup_epochs: 1}
+  losses:
+    - {name: cross_entropy}
+    - {name: bnn_plus, weight: 1.0e-3}
+  ema: 0.9
+"""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("recipe", [None, "xnor-net"])
+@pytest.mark.parametrize("recipe", [None, "xnor-net", "everything"])
 def test_two_processes_have_the_loss_curve_of_one(tmp_path, recipe):
+    if recipe == "everything":
+        recipe = str(tmp_path / "everything.yaml")
+        Path(recipe).write_text(EVERYTHING)
     program = tmp_path / "program.py"
     program.write_text(FIT)
     settings = {
