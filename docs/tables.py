@@ -159,13 +159,6 @@ def _kinds(kinds: Any) -> dict[str, str]:
     return found
 
 
-def _training_parts(kind: str) -> str:
-    from bnn import training
-
-    registry = getattr(training, kind)
-    return _table(("Name", "What it is"), ((f"`{n}`", first_line(registry[n])) for n in registry))
-
-
 def _data_sets() -> str:
     from bnn.training import DATASETS
 
@@ -336,6 +329,60 @@ def _packable_layers() -> str:
     return ", ".join(f"`bnn.layers.{kind.__name__}`" for kind in kinds)
 
 
+def _optimizers() -> str:
+    from bnn.training import OPTIMIZERS
+
+    return _table(
+        ("Name", "Class"),
+        (
+            (f"`{n}`", f"`{OPTIMIZERS[n].__module__.split('.')[0]}`'s {OPTIMIZERS[n].__name__}")
+            for n in OPTIMIZERS
+        ),
+    )
+
+
+def _parameter_rules() -> str:
+    from bnn.training import PARAMETER_RULES
+
+    return _table(
+        ("Name", "Which parameters"),
+        (
+            (f"`{n}`", first_line(PARAMETER_RULES[n]).removeprefix("Yield "))
+            for n in PARAMETER_RULES
+        ),
+    )
+
+
+def _schedules() -> str:
+    from bnn.training import SCHEDULES
+
+    return _table(
+        ("Name", "After the warm-up", "Arguments"),
+        ((f"`{n}`", first_line(SCHEDULES[n]), _arguments(SCHEDULES[n])) for n in SCHEDULES),
+    )
+
+
+def _losses() -> str:
+    from bnn.training import LOSSES
+
+    return _table(
+        ("Name", "What it is", "Arguments", "Needs a teacher"),
+        (
+            (
+                f"`{n}`",
+                first_line(LOSSES[n]),
+                _arguments(LOSSES[n]),
+                "yes" if LOSSES[n].needs_teacher else "",
+            )
+            for n in LOSSES
+        ),
+    )
+
+
+def _arguments(cls: Any) -> str:
+    return ", ".join(f"`{name}`" for name in inspect.signature(cls).parameters)
+
+
 _FILL = {
     ("reference", "binarizers"): _binarizer_reference,
     ("reference", "layers"): _layer_reference,
@@ -360,8 +407,9 @@ _FILL = {
     ("table", "recipe-loss"): lambda: _recipe_keys("loss"),
     ("table", "recipe-teacher"): lambda: _recipe_keys("teacher"),
     ("table", "recipe-smoke"): lambda: _recipe_keys("smoke"),
-    ("table", "optimizers"): lambda: _training_parts("OPTIMIZERS"),
-    ("table", "schedules"): lambda: _training_parts("SCHEDULES"),
-    ("table", "losses"): lambda: _training_parts("LOSSES"),
+    ("table", "losses"): _losses,
+    ("table", "optimizers"): _optimizers,
+    ("table", "parameter-rules"): _parameter_rules,
+    ("table", "schedules"): _schedules,
     ("plots", "binarizers"): _plots,
 }
