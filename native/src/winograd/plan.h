@@ -1,5 +1,5 @@
 // 7x7 convolutions with stride 2 of few channels, the stems of residual networks, by minimal
-// filtering: 40 multiplications for each output and channel pair of tiles instead of 147.
+// filtering: 32 multiplications for each output instead of 147.
 #pragma once
 
 #include "bnn/conv2d.h"
