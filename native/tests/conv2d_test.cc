@@ -10,6 +10,7 @@
 
 #include "bnn/map.h"
 #include "bnn/pool.h"
+#include "bnn/program.h"
 #include "naive.h"
 #include "winograd/plan.h"
 
@@ -110,8 +111,8 @@ void layers_of_networks(Isa isa) {
 
 ConvShape random_stem() {
   ConvShape s = linear(random().between(1, 2), random().between(1, 4), random().between(48, 130));
-  s.height = random().between(1, 60);
-  s.width = random().between(1, 90);
+  s.height = random().between(1, 50);
+  s.width = random().between(1, 70);
   s.kernel_h = s.kernel_w = 7;
   s.stride_h = s.stride_w = 2;
   s.pad_top = random().between(3, 6);
@@ -122,7 +123,7 @@ ConvShape random_stem() {
 }
 
 void stems(Isa isa) {
-  for (int round = 0; round < effort(30); ++round) {
+  for (int round = 0; round < effort(8); ++round) {
     const Threads restore(random().one_in(3) ? 3 : 1);
     const ConvShape s = random_stem();
     check(is_winograd(s), "%s is not computed by minimal filtering", describe(s).c_str());
@@ -323,6 +324,62 @@ void stems_are_mapped(Isa isa) {
   }
 }
 
+// With the maximum behind it, a stem is as the two one after the other.
+void stems_are_pooled(Isa isa) {
+  for (int round = 0; round < effort(40); ++round) {
+    const Threads restore(random().one_in(3) ? 3 : 1);
+    ConvShape s = random_stem();
+    s.out_channels = random().pick({64, 96, 128, 100});
+    const std::size_t channels = s.out_channels;
+    PoolShape p{};
+    p.batch = s.batch;
+    p.height = s.out_h();
+    p.width = s.out_w();
+    p.channels = channels;
+    p.kernel_h = p.kernel_w = 3;
+    p.stride_h = p.stride_w = 2;
+    p.pad_top = p.pad_left = 1;
+    p.out_h = (p.height + 1) / 2;
+    p.out_w = (p.width + 1) / 2;
+    const std::size_t rows = p.batch * p.out_h * p.out_w;
+    const Floats weight = floats(channels * 49 * s.channels), parameters = floats(channels);
+    Floats x = floats(s.batch * s.height * s.width * s.channels);
+    if (random().one_in(4)) x[x.size() / 2] = std::numeric_limits<float>::quiet_NaN();
+    const Aligned panel(conv2d_panel_bytes(s, isa));
+    make_conv2d_panel(s, weight.data(), panel.get(), isa);
+    Epilogue between = random_epilogue(parameters, {});
+    between.residual_at = ResidualAt::kNone;
+    Epilogue e;
+    e.bias = some(parameters);
+    e.bit_shift = some(parameters);
+    Floats sums(s.batch * p.height * p.width * channels), want(rows * channels), got = want;
+    std::vector<word_t> want_bits(rows * words(channels)), got_bits = want_bits;
+    Epilogue first = between, second = e;
+    first.out = sums.data();
+    second.out = want.data();
+    second.bits = want_bits.data();
+    conv2d(s, true, x.data(), panel.get(), first, isa);
+    maxpool2d(p, sums.data(), second, isa);
+    if (!fuses_maxpool2d(s, between, p)) {
+      check(channels == 100 || between.affine_scale != nullptr ||
+                between.first_activation == Activation::kHardtanh ||
+                between.second_activation == Activation::kHardtanh ||
+                between.second_activation == Activation::kRelu,
+            "%s is not pooled", describe(s).c_str());
+      continue;
+    }
+    Program program(isa);
+    program.conv2d_maxpool2d(s, true, 0, panel.get(), between, p, 1, 2, Program::kNone, e);
+    void* addresses[] = {x.data(), got.data(), got_bits.data()};
+    program.run(addresses);
+    for (std::size_t i = 0; i < got.size(); ++i) {
+      check(got[i] == want[i] || (std::isnan(got[i]) && std::isnan(want[i])),
+            "%s: maximum %zu is %.9g, not %.9g", describe(s).c_str(), i, got[i], want[i]);
+    }
+    check(got_bits == want_bits, "%s: bits", describe(s).c_str());
+  }
+}
+
 void orders(Isa isa) {
   for (int round = 0; round < effort(100); ++round) {
     const Threads restore(random().one_in(4) ? 3 : 1);
@@ -362,6 +419,7 @@ const Registration table([] {
   add_for_each_isa("conv2d", "layers_of_networks", layers_of_networks);
   add_for_each_isa("conv2d", "stems", stems);
   add_for_each_isa("conv2d", "stems_are_mapped", stems_are_mapped);
+  add_for_each_isa("conv2d", "stems_are_pooled", stems_are_pooled);
   add_for_each_isa("conv2d", "epilogue_is_exact", epilogue_is_exact);
   add_for_each_isa("conv2d", "epilogues_are_maps", epilogues_are_maps);
   add_for_each_isa("conv2d", "pooling", pooling);

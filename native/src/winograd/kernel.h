@@ -27,18 +27,28 @@ struct WinogradRow {
   float* transformed;  // (kRows * channels, width)
 };
 
+// The maximum of 3x3 pixels with stride 2 and a padding of 1, in place of the pixels.
+struct WinogradPool {
+  std::size_t rows, columns;  // of pixels that the output has from these tiles on: they may end
+  float* left;   // (kTile, block): the pixels left of these tiles; then their last ones
+  float* above;  // (2 * m, stride): the maxima along the row above; then along the last row
+  float* out[Winograd::kTile / 2];  // (2 * m, stride) of each row
+  std::size_t stride;
+};
+
 struct WinogradTiles {
   const float* transformed;  // at the first of these tiles
   std::size_t width;
   std::size_t channels;
-  std::size_t m;            // tiles, 1 to the kernel's `tiles`
-  const float* panel;       // of a block of filters: (kRows * channels, block)
-  float* memory;            // (kWinogradSums, tiles, block): scratch
-  const FloatSteps* steps;  // if not null the kernel takes these, for
-  std::size_t first;        // the outputs' channels from here on, and
+  std::size_t m;                        // tiles, 1 to the kernel's `tiles`
+  const float* panel;                   // of a block of filters: (kRows * channels, block)
+  float* memory;                        // (kWinogradSums, tiles, block): scratch
+  const FloatSteps* steps;              // if not null the kernel takes these, for
+  std::size_t first;                    // the outputs' channels from here on, and
   std::size_t pixels[Winograd::kTile];  // the kTile * m pixels from here on, of each output row;
   float* out[Winograd::kTile];          // if null, (kTile * m, stride) of each row: the sums
   std::size_t stride;
+  const WinogradPool* pool;  // if not null, where the pixels go; `steps` have no outputs then
 };
 
 // Products of one column of points, and what all columns become.

@@ -54,15 +54,6 @@ void make_winograd_panel(const ConvShape& s, const float* weight, float* panel, 
   }
 }
 
-// What is the same for all tiles of an image.
-struct WinogradPlan::Job {
-  const float* columns;  // (channels, height, kColumns, width)
-  const float* panel;
-  const Epilogue* epilogue;
-  const FloatSteps* steps;  // that the kernels take, or null
-  std::size_t image;
-};
-
 WinogradPlan::WinogradPlan(const ConvShape& shape, bool x_nchw, Isa isa)
     : shape_(shape),
       x_nchw_(x_nchw),
@@ -85,7 +76,13 @@ void WinogradPlan::run_tiles(const Job& job, std::size_t ty, std::size_t tile,
   tiles.m = std::min(kernel_.tiles, tiles_w_ - tile);
   tiles.memory = memory;
   tiles.stride = kRowStride;
-  const bool whole = oy + kTile <= s.out_h() && ox + tiles.m * kTile <= s.out_w();
+  WinogradPool pool{};
+  pool.rows = std::min(kTile, s.out_h() - oy);
+  pool.columns = s.out_w() - ox;
+  pool.stride = s.out_channels;
+  tiles.pool = job.maxima == nullptr ? nullptr : &pool;
+  const bool whole =
+      tiles.pool != nullptr || (oy + kTile <= s.out_h() && ox + tiles.m * kTile <= s.out_w());
   tiles.steps = whole ? job.steps : nullptr;
   float* const rows = memory + kWinogradSums * kernel_.tiles * kernel_.block;
   const std::size_t row_size = kernel_.tiles * kTile * kRowStride;
@@ -95,18 +92,23 @@ void WinogradPlan::run_tiles(const Job& job, std::size_t ty, std::size_t tile,
   out.channels = s.out_channels;
   out.m = std::min(tiles.m * kTile, s.out_w() - ox);
   out.stride = kRowStride;
-  const auto pixel = [&](std::size_t a) {
-    return (job.image * s.out_h() + oy + a) * s.out_w() + ox;
-  };
+  const auto pixel = [&](std::size_t a) { return job.first_pixel + (oy + a) * s.out_w() + ox; };
   for (std::size_t first = 0; first < s.out_channels; first += kRowStride) {
     out.begin = first;
     out.end = std::min(first + kRowStride, s.out_channels);
     for (std::size_t n = out.begin; n < out.end; n += kernel_.block) {
-      tiles.panel = job.panel + n * rows_floats;
+      tiles.panel = static_cast<const float*>(job.panel) + n * rows_floats;
       tiles.first = n;
       for (std::size_t a = 0; a < kTile; ++a) {
         tiles.pixels[a] = pixel(a);
         tiles.out[a] = rows + a * row_size + (n - first);
+      }
+      if (tiles.pool != nullptr) {
+        const std::size_t at = ox / 2 * s.out_channels + n;
+        pool.left = job.left + n * kTile;
+        pool.above = job.above + at;
+        pool.out[0] = job.maxima + at;
+        pool.out[1] = pool.out[0] + kTile / 2 * tiles_w_ * s.out_channels;
       }
       kernel_.multiply(tiles);
     }
@@ -142,31 +144,42 @@ void WinogradPlan::run_row(const Job& job, std::size_t ty) const {
   }
 }
 
-void WinogradPlan::run(const float* x, const void* panel, const Epilogue& epilogue) const {
+std::size_t WinogradPlan::columns_bytes() const {
+  return shape_.channels * shape_.height * kColumns * width_ * sizeof(float);
+}
+
+void WinogradPlan::split(const float* x, std::size_t image, float* columns) const {
   const ConvShape& s = shape_;
-  if (s.batch == 0) return;
   const std::size_t plane = s.height * s.width, row_floats = kColumns * width_;
-  const ThreadMemory columns(s.channels * s.height * row_floats * sizeof(float));
   const ThreadMemory planes(x_nchw_ ? 0 : s.channels * plane * sizeof(float));
+  const float* from = x + image * s.channels * plane;
+  if (!x_nchw_) {
+    to_nchw(1, s.channels, plane, from, planes.as<float>(), isa_);
+    from = planes.as<float>();
+  }
+  parallel_for(s.channels * s.height, kGrainFloats / row_floats + 1,
+               [&](std::size_t begin, std::size_t end) {
+                 for (std::size_t i = begin; i < end; ++i) {
+                   kernel_.split(from + i * s.width, s.width, s.pad_left, width_,
+                                 columns + i * row_floats);
+                 }
+               });
+}
+
+bool WinogradPlan::takes_steps(const Epilogue& epilogue, FloatSteps* steps) const {
+  steps->channels = shape_.out_channels;
+  return shape_.out_channels % kernel_.block == 0 && epilogue.bits == nullptr &&
+         are_kernel_steps(epilogue, steps);
+}
+
+void WinogradPlan::run(const float* x, const void* panel, const Epilogue& epilogue) const {
+  const ThreadMemory columns(columns_bytes());
   FloatSteps steps;
-  steps.channels = s.out_channels;
-  const bool direct = s.out_channels % kernel_.block == 0 && epilogue.bits == nullptr &&
-                      are_kernel_steps(epilogue, &steps);
-  for (std::size_t image = 0; image < s.batch; ++image) {
-    const float* from = x + image * s.channels * plane;
-    if (!x_nchw_) {
-      to_nchw(1, s.channels, plane, from, planes.as<float>(), isa_);
-      from = planes.as<float>();
-    }
-    parallel_for(s.channels * s.height, kGrainFloats / row_floats + 1,
-                 [&](std::size_t begin, std::size_t end) {
-                   for (std::size_t i = begin; i < end; ++i) {
-                     kernel_.split(from + i * s.width, s.width, s.pad_left, width_,
-                                   columns.as<float>() + i * row_floats);
-                   }
-                 });
-    const Job job{columns.as<float>(), static_cast<const float*>(panel), &epilogue,
-                  direct ? &steps : nullptr, image};
+  const FloatSteps* const taken = takes_steps(epilogue, &steps) ? &steps : nullptr;
+  for (std::size_t image = 0; image < shape_.batch; ++image) {
+    split(x, image, columns.as<float>());
+    const std::size_t first_pixel = image * shape_.out_h() * shape_.out_w();
+    const Job job{columns.as<float>(), panel, &epilogue, taken, first_pixel};
     parallel_for(tiles_h_, 1, [&](std::size_t begin, std::size_t end) {
       for (std::size_t ty = begin; ty < end; ++ty) run_row(job, ty);
     });

@@ -2,6 +2,8 @@
 // in an unnamed namespace: no other file may get code compiled with this one's flags.
 #pragma once
 
+#include <limits>
+
 #include "conv2d/steps_vector.h"
 #include "winograd/kernel.h"
 
@@ -58,17 +60,15 @@ inline void run_split(const float* x, std::size_t size, std::size_t pad, std::si
   }
 }
 
-inline Floats times(float a, Floats x, Floats sum) {
-  return multiply_add(a - Floats{}, x, sum);
-}
+inline Floats times(float a, Floats x, Floats sum) { return multiply_add(a - Floats{}, x, sum); }
 
 // BT's row for infinity and 3 taps: x (x^2 - 1) (x + 2) (x - 1/2).
 inline Floats at_infinity(const Floats* x) {
   return times(1.5f, x[4] - x[2], (x[5] - x[3]) - (x[3] - x[1]));
 }
 
-// BT of the 3 taps: from 6 inputs to the points 0, 1, -1, -2, 1/2 and infinity. The rows for 0, 1 and
-// -1 share (x + 2) (x - 1/2), those for -2 and 1/2 x (x^2 - 1).
+// BT of the 3 taps: from 6 inputs to the points 0, 1, -1, -2, 1/2 and infinity. The rows for 0, 1
+// and -1 share (x + 2) (x - 1/2), those for -2 and 1/2 x (x^2 - 1).
 inline void transform_odd(const Floats* x, Floats* y) {
   const Floats a = x[2] - x[0], b = x[3] - x[1], c = x[4] - x[2];
   const Floats d = times(1.5f, x[1], a), e = times(1.5f, x[2], b), f = times(1.5f, x[3], c);
@@ -227,6 +227,74 @@ template <int M, int V, int kParities>
   }
 }
 
+// Defined by each file: x where x > most, most where it is not, NaN where one of them is.
+inline Floats larger(Floats x, Floats most);
+
+// The pixels of an output row, from the columns of points.
+[[gnu::always_inline]] inline void line_back(const float* line, Floats* pixels) {
+  Floats points[kPoints];
+  for (int p = 0; p < kPoints; ++p) points[p] = load(line + p * kLanes);
+  transform_back(points, pixels);
+}
+
+template <int M, int V>
+inline void write_pixels(const WinogradTiles& t, const float* lines) {
+  for (int i = 0; i < M * V; ++i) {
+    const std::size_t pixel = i / V * kTile, channel = i % V * kLanes;
+    for (int a = 0; a < kTile; ++a) {
+      Floats pixels[kTile];
+      line_back(lines + (i * kTile + a) * kPoints * kLanes, pixels);
+      if (t.steps != nullptr) {
+        finish<kTile, 1>(*t.steps, t.pixels[a] + pixel, t.first + channel, pixels);
+      } else {
+        store_rows<kTile, 1>(pixels, t.out[a] + pixel * t.stride + channel, t.stride);
+      }
+    }
+  }
+}
+
+// For one tile and vector of filters, the maxima along its rows: of the pixel to the left and the
+// first two, and of the last three.
+[[gnu::always_inline]] inline void row_maxima(const WinogradTiles& t, const float* line,
+                                              std::size_t first, std::size_t columns, bool is_row,
+                                              float* left, Floats* maxima) {
+  const Floats least = -std::numeric_limits<float>::infinity() - Floats{};
+  Floats pixels[kTile];
+  line_back(line, pixels);
+  finish<kTile, 1>(*t.steps, 0, first, pixels);
+  if (columns < 2) pixels[1] = least;
+  if (columns < 3) pixels[2] = least;
+  if (columns < 4) pixels[3] = least;
+  const Floats pair = larger(pixels[1], pixels[0]);
+  maxima[0] = is_row ? larger(pair, load(left)) : least;
+  maxima[1] = is_row ? larger(pixels[3], larger(pixels[2], pixels[1])) : least;
+  store(left, pixels[3]);
+}
+
+template <int M, int V>
+inline void write_maxima(const WinogradTiles& t, const float* lines) {
+  static_assert(kTile == 4, "a tile has two maxima along each axis");
+  const WinogradPool& pool = *t.pool;
+  for (int i = 0; i < M * V; ++i) {
+    const std::size_t tile = i / V, channel = i % V * kLanes;
+    const std::size_t columns = pool.columns - tile * kTile;
+    Floats maxima[kTile][2];
+    for (std::size_t a = 0; a < kTile; ++a) {
+      row_maxima(t, lines + (i * kTile + a) * kPoints * kLanes, t.first + channel, columns,
+                 a < pool.rows, pool.left + a * V * kLanes + channel, maxima[a]);
+    }
+    const std::size_t at = 2 * tile * pool.stride + channel;
+    for (int b = 0; b < 2; ++b) {
+      float* const above = pool.above + at + b * pool.stride;
+      const Floats upper = larger(maxima[1][b], larger(maxima[0][b], load(above)));
+      const Floats lower = larger(maxima[3][b], larger(maxima[2][b], maxima[1][b]));
+      store(pool.out[0] + at + b * pool.stride, upper);
+      store(pool.out[1] + at + b * pool.stride, lower);
+      store(above, maxima[3][b]);
+    }
+  }
+}
+
 // Exactly M tiles.
 template <int M, int V>
 void multiply_exactly(const WinogradTiles& t) {
@@ -240,20 +308,7 @@ void multiply_exactly(const WinogradTiles& t) {
   }
   add_column<M, V, 1>(t, x, panel, products, lines + Winograd::kMissing * kLanes);
   add_column<M, V, 2>(t, x, panel, products, lines + (kPoints - 1) * kLanes);
-  for (int i = 0; i < M * V; ++i) {
-    const std::size_t pixel = i / V * kTile, channel = i % V * kLanes;
-    for (int a = 0; a < kTile; ++a) {
-      Floats points[kPoints], pixels[kTile];
-      const float* line = lines + (i * kTile + a) * kPoints * kLanes;
-      for (int p = 0; p < kPoints; ++p) points[p] = load(line + p * kLanes);
-      transform_back(points, pixels);
-      if (t.steps != nullptr) {
-        finish<kTile, 1>(*t.steps, t.pixels[a] + pixel, t.first + channel, pixels);
-      } else {
-        store_rows<kTile, 1>(pixels, t.out[a] + pixel * t.stride + channel, t.stride);
-      }
-    }
-  }
+  t.pool == nullptr ? write_pixels<M, V>(t, lines) : write_maxima<M, V>(t, lines);
 }
 
 // Of at most M tiles and V vectors of filters.
