@@ -363,8 +363,8 @@ void stems_are_pooled(Isa isa) {
     if (!fuses_maxpool2d(s, between, p)) {
       check(channels == 100 || between.affine_scale != nullptr ||
                 between.first_activation == Activation::kHardtanh ||
-                between.second_activation == Activation::kHardtanh ||
-                between.second_activation == Activation::kRelu,
+                between.first_activation == Activation::kPrelu ||
+                between.second_activation != Activation::kNone,
             "%s is not pooled", describe(s).c_str());
       continue;
     }

@@ -48,7 +48,8 @@ struct WinogradTiles {
   std::size_t pixels[Winograd::kTile];  // the kTile * m pixels from here on, of each output row;
   float* out[Winograd::kTile];          // if null, (kTile * m, stride) of each row: the sums
   std::size_t stride;
-  const WinogradPool* pool;  // if not null, where the pixels go; `steps` have no outputs then
+  const WinogradPool* pool;  // if not null, where the pixels go; `steps` keep their order and
+                             // have no outputs then
 };
 
 // Products of one column of points, and what all columns become.

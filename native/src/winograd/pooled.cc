@@ -20,11 +20,11 @@ bool is_pooled_winograd(const ConvShape& conv, const Epilogue& between, const Po
   FloatSteps steps;
   return is_winograd(conv) && conv.out_channels % kWholeBlocks == 0 &&
          between.residual_at == ResidualAt::kNone && are_kernel_steps(between, &steps) &&
-         conv.batch == pool.batch && conv.out_h() == pool.height && conv.out_w() == pool.width &&
-         conv.out_channels == pool.channels && pool.kernel_h == 3 && pool.kernel_w == 3 &&
-         pool.stride_h == 2 && pool.stride_w == 2 && pool.pad_top == 1 && pool.pad_left == 1 &&
-         pool.dilation_h == 1 && pool.dilation_w == 1 && pool.out_h == (pool.height + 1) / 2 &&
-         pool.out_w == (pool.width + 1) / 2;
+         steps.slope == nullptr && conv.batch == pool.batch && conv.out_h() == pool.height &&
+         conv.out_w() == pool.width && conv.out_channels == pool.channels && pool.kernel_h == 3 &&
+         pool.kernel_w == 3 && pool.stride_h == 2 && pool.stride_w == 2 && pool.pad_top == 1 &&
+         pool.pad_left == 1 && pool.dilation_h == 1 && pool.dilation_w == 1 &&
+         pool.out_h == (pool.height + 1) / 2 && pool.out_w == (pool.width + 1) / 2;
 }
 
 PooledWinogradPlan::PooledWinogradPlan(const ConvShape& conv, bool x_nchw, const PoolShape& pool,

@@ -8,7 +8,7 @@
 namespace bnn {
 
 // Whether PooledWinogradPlan computes them; `between` is the convolution's epilogue, which has no
-// outputs yet.
+// outputs yet; what changes the order of values, as PReLU may, comes before a maximum.
 bool is_pooled_winograd(const ConvShape& conv, const Epilogue& between, const PoolShape& pool);
 
 // Constant once made: many threads may run one plan at once.

@@ -253,45 +253,57 @@ inline void write_pixels(const WinogradTiles& t, const float* lines) {
   }
 }
 
-// For one tile and vector of filters, the maxima along its rows: of the pixel to the left and the
-// first two, and of the last three.
-[[gnu::always_inline]] inline void row_maxima(const WinogradTiles& t, const float* line,
-                                              std::size_t first, std::size_t columns, bool is_row,
+// For one tile and vector of filters, the maxima of two neighbouring windows along each of its
+// rows: of the pixel to the left and the first two, and of the last three. kWhole: all pixels are
+// inside.
+template <bool kWhole>
+[[gnu::always_inline]] inline void row_maxima(const float* line, std::size_t columns, bool is_row,
                                               float* left, Floats* maxima) {
   const Floats least = -std::numeric_limits<float>::infinity() - Floats{};
   Floats pixels[kTile];
   line_back(line, pixels);
-  finish<kTile, 1>(*t.steps, 0, first, pixels);
-  if (columns < 2) pixels[1] = least;
-  if (columns < 3) pixels[2] = least;
-  if (columns < 4) pixels[3] = least;
-  const Floats pair = larger(pixels[1], pixels[0]);
-  maxima[0] = is_row ? larger(pair, load(left)) : least;
-  maxima[1] = is_row ? larger(pixels[3], larger(pixels[2], pixels[1])) : least;
+  if (!kWhole) {
+    if (columns < 2) pixels[1] = least;
+    if (columns < 3) pixels[2] = least;
+    if (columns < 4) pixels[3] = least;
+  }
+  const Floats inner = larger(pixels[2], pixels[1]);
+  maxima[0] = larger(larger(pixels[1], pixels[0]), load(left));
+  maxima[1] = larger(pixels[3], inner);
   store(left, pixels[3]);
+  if (!kWhole && !is_row) maxima[0] = maxima[1] = least;
+}
+
+// Bias and ReLU come behind the maximum, which is the same: both keep the order.
+template <int V, bool kWhole>
+[[gnu::always_inline]] inline void tile_maxima(const WinogradTiles& t, const float* lines,
+                                               std::size_t tile, std::size_t channel) {
+  static_assert(kTile == 4, "a tile has two maxima along each axis");
+  const WinogradPool& pool = *t.pool;
+  Floats rows[kTile][2], maxima[4];
+  _Pragma("GCC unroll 4") for (std::size_t a = 0; a < kTile; ++a) {
+    row_maxima<kWhole>(lines + a * kPoints * kLanes, pool.columns - tile * kTile, a < pool.rows,
+                       pool.left + a * V * kLanes + channel, rows[a]);
+  }
+  const std::size_t at = 2 * tile * pool.stride + channel;
+  _Pragma("GCC unroll 2") for (int b = 0; b < 2; ++b) {
+    float* const above = pool.above + at + b * pool.stride;
+    maxima[b] = larger(rows[1][b], larger(rows[0][b], load(above)));
+    maxima[2 + b] = larger(rows[3][b], larger(rows[2][b], rows[1][b]));
+    store(above, rows[3][b]);
+  }
+  finish<4, 1>(*t.steps, 0, t.first + channel, maxima);
+  store_rows<2, 1>(maxima, pool.out[0] + at, pool.stride);
+  store_rows<2, 1>(maxima + 2, pool.out[1] + at, pool.stride);
 }
 
 template <int M, int V>
 inline void write_maxima(const WinogradTiles& t, const float* lines) {
-  static_assert(kTile == 4, "a tile has two maxima along each axis");
-  const WinogradPool& pool = *t.pool;
-  for (int i = 0; i < M * V; ++i) {
+  const bool whole = t.pool->rows == kTile && t.pool->columns >= M * kTile;
+  for (int i = 0; i < M * V; ++i, lines += kTile * kPoints * kLanes) {
     const std::size_t tile = i / V, channel = i % V * kLanes;
-    const std::size_t columns = pool.columns - tile * kTile;
-    Floats maxima[kTile][2];
-    for (std::size_t a = 0; a < kTile; ++a) {
-      row_maxima(t, lines + (i * kTile + a) * kPoints * kLanes, t.first + channel, columns,
-                 a < pool.rows, pool.left + a * V * kLanes + channel, maxima[a]);
-    }
-    const std::size_t at = 2 * tile * pool.stride + channel;
-    for (int b = 0; b < 2; ++b) {
-      float* const above = pool.above + at + b * pool.stride;
-      const Floats upper = larger(maxima[1][b], larger(maxima[0][b], load(above)));
-      const Floats lower = larger(maxima[3][b], larger(maxima[2][b], maxima[1][b]));
-      store(pool.out[0] + at + b * pool.stride, upper);
-      store(pool.out[1] + at + b * pool.stride, lower);
-      store(above, maxima[3][b]);
-    }
+    whole ? tile_maxima<V, true>(t, lines, tile, channel)
+          : tile_maxima<V, false>(t, lines, tile, channel);
   }
 }
 
