@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bnn.ops.base import BinarizerBase, binarizers
+from bnn.ops.base import BinarizerBase, SignForm, binarizers
 
 
 def sign(x: Tensor) -> Tensor:
@@ -100,6 +100,12 @@ class BasicInputBinarizer(BinarizerBase):
     def depends_on(self) -> Hashable | None:
         """Return that it depends on nothing."""
         return None if type(self).forward is not BasicInputBinarizer.forward else ()
+
+    def sign_form(self, x: Tensor) -> SignForm | None:
+        """Return the straight-through sign of ``x``."""
+        if type(self).forward is not BasicInputBinarizer.forward:
+            return None
+        return SignForm(x, SignActivation)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the signs of ``x``."""

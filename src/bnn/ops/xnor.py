@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from bnn.errors import ConfigError
-from bnn.ops.base import BinarizerBase, WeightBinarizer, binarizers
+from bnn.ops.base import BinarizerBase, SignForm, WeightBinarizer, binarizers
 from bnn.ops.filters import by_filter, output_channels, transposed_groups
 from bnn.ops.sign import SignActivation
 
@@ -72,23 +73,43 @@ class XNORWeightBinarizer(WeightBinarizer):
 
     def depends_on(self) -> Hashable | None:
         """Return the arguments."""
-        own = type(self)
-        if own.decompose is not XNORWeightBinarizer.decompose or (
-            own.forward is not WeightBinarizer.forward
-        ):
+        if not self._is_as_written():
             return None
         return (self.compute_alpha, self.center_weights, self._transposed)
 
+    def sign_form(self, x: Tensor) -> SignForm | None:
+        """Return the straight-through sign of the weight, centred or not, times alpha."""
+        if not self._is_as_written():
+            return None
+        w, axes = self._latent(x)
+        latent = w if w is x else w.view(x.shape)
+        if not self.compute_alpha:
+            return SignForm(latent, SignActivation)
+        with torch.no_grad():
+            alpha = w.abs().mean(axes).flatten()
+        return SignForm(latent, SignActivation, alpha, mean=not self.detach_alpha)
+
     def decompose(self, weight: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return the signs and, if ``compute_alpha``, alpha of shape ``(O,)``."""
-        w, axes = by_filter(weight, self._transposed)
-        if self.center_weights and w.shape[axes[0]] > 1:
-            w = w - w.mean(axes[0], keepdim=True)
+        w, axes = self._latent(weight)
         signs = SignActivation.apply(w).view(weight.shape)
         if not self.compute_alpha:
             return signs, None
         alpha = w.abs().mean(axes).flatten()
         return signs, alpha.detach() if self.detach_alpha else alpha
+
+    def _is_as_written(self) -> bool:
+        own = type(self)
+        return own.decompose is XNORWeightBinarizer.decompose and (
+            own.forward is WeightBinarizer.forward
+        )
+
+    def _latent(self, weight: Tensor) -> tuple[Tensor, tuple[int, ...]]:
+        """Return what the signs are taken of, viewed by filter, and a filter's axes."""
+        w, axes = by_filter(weight, self._transposed)
+        if self.center_weights and w.shape[axes[0]] > 1:
+            w = w - w.mean(axes[0], keepdim=True)
+        return w, axes
 
     def _scaled(self, signs: Tensor, scale: Tensor) -> Tensor:
         if self._transposed is None:

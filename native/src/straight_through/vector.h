@@ -1,0 +1,154 @@
+// The straight-through kernels in vectors of BNN_LANES floats, for files that are compiled for one
+// ISA; each of them defines in_clip_bits. What is selected is selected by masks of bits, never by a
+// product, so that infinity and NaN are gone where they are masked.
+#pragma once
+
+#include "straight_through/straight_through.h"
+
+namespace bnn {
+namespace {
+
+constexpr std::size_t kLanes = BNN_LANES, kParts = 16;
+
+typedef float Floats __attribute__((vector_size(4 * BNN_LANES)));
+typedef std::int32_t Ints __attribute__((vector_size(4 * BNN_LANES)));
+
+constexpr std::int32_t kMagnitude = 0x7fffffff, kOne = 0x3f800000;
+
+template <typename To, typename From>
+inline To as(const From& from) {
+  To to;
+  static_assert(sizeof(to) == sizeof(from));
+  __builtin_memcpy(&to, &from, sizeof(to));
+  return to;
+}
+
+inline Floats load(const float* from) {
+  Floats v;
+  __builtin_memcpy(&v, from, sizeof(v));
+  return v;
+}
+
+inline void store(float* to, Floats v) { __builtin_memcpy(to, &v, sizeof(v)); }
+
+// Magnitudes are ordered as integers are, and NaN is above infinity.
+inline Ints in_clip(Floats x) { return (as<Ints>(x) & kMagnitude) <= kOne; }
+
+// One bit for each lane.
+inline word_t lane_bits(Ints mask);
+
+// Elements of one word.
+inline std::size_t elements(std::size_t count, std::size_t word) {
+  const std::size_t left = count - word * kWordBits;
+  return left < kWordBits ? left : kWordBits;
+}
+
+inline void clip_words(const float* x, std::size_t count, word_t* out, std::size_t begin,
+                       std::size_t end) {
+  for (std::size_t w = begin; w < end; ++w) {
+    const float* from = x + w * kWordBits;
+    const std::size_t n = elements(count, w);
+    word_t word = 0;
+    std::size_t i = 0;
+    for (; i + kLanes <= n; i += kLanes) word |= lane_bits(in_clip(load(from + i))) << i;
+    for (; i < n; ++i) {
+      word |= static_cast<word_t>((as<std::int32_t>(from[i]) & kMagnitude) <= kOne) << i;
+    }
+    out[w] = word;
+  }
+}
+
+inline void keep_words(float* x, std::size_t count, const word_t* bits, std::size_t begin,
+                       std::size_t end) {
+  Ints place;
+  for (std::size_t i = 0; i < kLanes; ++i) place[i] = 1 << i;
+  for (std::size_t w = begin; w < end; ++w) {
+    float* at = x + w * kWordBits;
+    const std::size_t n = elements(count, w);
+    const word_t word = bits[w];
+    if (n == kWordBits && word == ~word_t{0}) continue;
+    std::size_t i = 0;
+    for (; i + kLanes <= n; i += kLanes) {
+      const Ints lanes = Ints{} + static_cast<std::int32_t>(word >> i);
+      const Ints kept = (lanes & place) != 0;
+      store(at + i, as<Floats>(as<Ints>(load(at + i)) & kept));
+    }
+    for (; i < n; ++i) {
+      if ((word >> i & 1) == 0) at[i] = 0;
+    }
+  }
+}
+
+inline void sign_rows(const SignedArgs& args, std::size_t begin, std::size_t end) {
+  for (std::size_t r = begin; r < end; ++r) {
+    const float* x = args.x + r * args.columns;
+    float* out = args.out + r * args.columns;
+    const float plus = args.scale == nullptr ? 1.0f : args.scale[r];
+    const Ints plus_bits = Ints{} + as<std::int32_t>(plus);
+    std::size_t i = 0;
+    for (; i + kLanes <= args.columns; i += kLanes) {
+      const Ints negative = load(x + i) < Floats{};
+      store(out + i, as<Floats>(plus_bits ^ (negative & INT32_MIN)));
+    }
+    for (; i < args.columns; ++i) out[i] = x[i] < 0 ? -plus : plus;
+  }
+}
+
+// sum_i grad[i] * sign(w[i]) in the order of the API header.
+inline float sum_along(const float* w, const float* grad, std::size_t columns) {
+  constexpr std::size_t kVectors = kParts / kLanes;
+  Floats sums[kVectors] = {};
+  std::size_t i = 0;
+  for (; i + kParts <= columns; i += kParts) {
+    for (std::size_t v = 0; v < kVectors; ++v) {
+      const Ints negative = load(w + i + v * kLanes) < Floats{};
+      const Ints product = as<Ints>(load(grad + i + v * kLanes)) ^ (negative & INT32_MIN);
+      sums[v] += as<Floats>(product);
+    }
+  }
+  float parts[kParts];
+  __builtin_memcpy(parts, sums, sizeof(parts));
+  for (std::size_t j = 0; i < columns; ++i, ++j) parts[j] += w[i] < 0 ? -grad[i] : grad[i];
+  for (std::size_t apart = kParts / 2; apart > 0; apart /= 2) {
+    for (std::size_t j = 0; j < apart; ++j) parts[j] += parts[j + apart];
+  }
+  return parts[0];
+}
+
+template <bool kMean>
+inline void latent_row(const float* w, float* grad, std::size_t columns, float scale, float step) {
+  std::size_t i = 0;
+  for (; i + kLanes <= columns; i += kLanes) {
+    const Floats x = load(w + i);
+    const Ints through = as<Ints>(load(grad + i) * scale) & in_clip(x);
+    Floats result = as<Floats>(through);
+    if (kMean) {
+      const Ints positive = x > Floats{}, negative = x < Floats{};
+      const Ints steps = Ints{} + as<std::int32_t>(step);
+      result += as<Floats>((steps & positive) | ((steps ^ INT32_MIN) & negative));
+    }
+    store(grad + i, result);
+  }
+  for (; i < columns; ++i) {
+    const bool inside = (as<std::int32_t>(w[i]) & kMagnitude) <= kOne;
+    float result = inside ? grad[i] * scale : 0.0f;
+    if (kMean) result += w[i] > 0 ? step : w[i] < 0 ? -step : 0.0f;
+    grad[i] = result;
+  }
+}
+
+inline void latent_rows(const LatentArgs& args, std::size_t begin, std::size_t end) {
+  for (std::size_t r = begin; r < end; ++r) {
+    const float* w = args.weight + r * args.columns;
+    float* grad = args.grad + r * args.columns;
+    const float scale = args.scale == nullptr ? 1.0f : args.scale[r];
+    float along = 0;
+    if (args.mean || args.along != nullptr) along = sum_along(w, grad, args.columns);
+    if (args.along != nullptr) args.along[r] = along;
+    const float step = along / static_cast<float>(args.columns);
+    (args.mean ? latent_row<true> : latent_row<false>)(w, grad, args.columns, scale, step);
+  }
+}
+
+}  // namespace
+}  // namespace bnn
