@@ -82,7 +82,7 @@ class XNORWeightBinarizer(WeightBinarizer):
         if not self._is_as_written():
             return None
         w, axes = self._latent(x)
-        latent = w if w is x else w.view(x.shape)
+        latent = w.view(x.shape) if self.center_weights else x
         if not self.compute_alpha:
             return SignForm(latent, SignActivation)
         with torch.no_grad():
