@@ -6,6 +6,7 @@ from bnn.layers.base import BinaryLayer
 from bnn.layers.conv import Conv1d, Conv2d, Conv3d
 from bnn.layers.conv_transpose import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from bnn.layers.linear import Linear
+from bnn.layers.recompute import recompute_outputs
 from bnn.ops.compact import is_compact, set_compact
 
 BINARY_LAYERS: dict[type[nn.Module], type[BinaryLayer]] = {
@@ -29,5 +30,6 @@ __all__ = [
     "ConvTranspose3d",
     "Linear",
     "is_compact",
+    "recompute_outputs",
     "set_compact",
 ]

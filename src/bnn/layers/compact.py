@@ -12,6 +12,7 @@ scale, the sum over a filter of G * sign(w) is that of grad_output * sums over a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn.utils import parametrize
 
 from bnn.layers.product import Product
+from bnn.layers.recompute import is_recomputing, note_output
 from bnn.ops.base import BinarizerBase, SignForm
 from bnn.ops.compact import is_compact, kernels_for
 from bnn.ops.sign import SignActivation, SignFunction, sign
@@ -119,8 +121,12 @@ class _CompactProduct(torch.autograd.Function):
         k, product = call.kernels, call.product
         x_bits = k.sign_bits(x)
         if product.has_kernel:
-            out = product.bits(k, x_bits, k.sign_bits(weight), x.shape[1], scale=scale, bias=bias)
-            out = out.contiguous(memory_format=_layout(x, weight))
+            weight_bits = k.sign_bits(weight)
+            compute = _product_of_bits(k, product, x.shape[1], _layout(x, weight))
+            out = compute(x_bits, weight_bits, scale, bias)
+            if is_recomputing():  # an optimizer may change the vectors before the backward pass
+                vectors = (None if v is None else v.clone() for v in (scale, bias))
+                note_output(out, compute, x_bits, weight_bits, *vectors)
         else:
             out = product.floats(sign(x), sign(weight))
             shape = (-1, *[1] * product.axes)
@@ -163,6 +169,16 @@ class _CompactProduct(torch.autograd.Function):
         if needs_bias:
             grad_bias = grad.sum([axis for axis in range(grad.dim()) if axis != 1])
         return grad_x, grad_weight, grad_scale, grad_bias, None
+
+
+def _product_of_bits(
+    kernels: Any, product: Product, channels: int, layout: torch.memory_format
+) -> Callable[..., Tensor]:
+    def compute(x: Tensor, weight: Tensor, scale: Tensor | None, bias: Tensor | None) -> Tensor:
+        out = product.bits(kernels, x, weight, channels, scale=scale, bias=bias)
+        return out.contiguous(memory_format=layout)
+
+    return compute
 
 
 def _layout(x: Tensor, weight: Tensor) -> torch.memory_format:

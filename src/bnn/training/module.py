@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from torchmetrics import MeanMetric, Metric
 from torchmetrics.classification import MulticlassAccuracy
 
+from bnn.layers import recompute_outputs
 from bnn.training.data.module import IGNORED
 from bnn.training.latent import clamp_latent_weights_
 from bnn.training.optim import make_optimizer
@@ -66,7 +67,8 @@ class Classifier(pl.LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor], _index: int) -> Tensor:
         """Return the mean loss of a batch."""
-        loss = self._measure(batch, self.train_loss, self.train_accuracy)
+        with recompute_outputs():
+            loss = self._measure(batch, self.train_loss, self.train_accuracy)
         self.log("train_loss", self.train_loss, prog_bar=True, **_PER_EPOCH)
         self.log("train_accuracy", self.train_accuracy, **_PER_EPOCH)
         return loss
