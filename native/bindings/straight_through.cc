@@ -31,9 +31,8 @@ void write_signs(Address x, std::size_t rows, std::size_t columns, Address scale
 void latent_gradient(Address weight, std::size_t rows, std::size_t columns, Address scale,
                      bool mean, Address grad, Address along, int isa) {
   bnn::latent_gradient(
-      {reinterpret_cast<const float*>(weight), rows, columns,
-       reinterpret_cast<const float*>(scale), mean, reinterpret_cast<float*>(grad),
-       reinterpret_cast<float*>(along)},
+      {reinterpret_cast<const float*>(weight), rows, columns, reinterpret_cast<const float*>(scale),
+       mean, reinterpret_cast<float*>(grad), reinterpret_cast<float*>(along)},
       static_cast<bnn::Isa>(isa));
 }
 

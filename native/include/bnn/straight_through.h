@@ -24,15 +24,15 @@ struct SignedArgs {
 };
 void write_signs(const SignedArgs& args, Isa isa);
 
-// The gradient of a latent weight w whose filter r was used as scale[r] * sign(w), from the gradient
-// `grad` of the filter without its scale:
+// The gradient of a latent weight w whose filter r was used as scale[r] * sign(w), from the
+// gradient `grad` of the filter without its scale:
 //
 //   along[r]   = sum_i grad[r][i] * sign(w[r][i])
 //   grad[r][i] = (|w[r][i]| <= 1 ? grad[r][i] * scale[r] : 0)
 //                + (mean ? sgn(w[r][i]) * (along[r] / columns) : 0)
 //
-// sgn(0) = sgn(NaN) = 0. The sum is taken in 16 parts, of the columns that are equal modulo 16, each
-// in rising order; then the parts are added in pairs 8, 4, 2 and 1 apart. So all ISAs agree.
+// sgn(0) = sgn(NaN) = 0. The sum is taken in 16 parts, of the columns that are equal modulo 16,
+// each in rising order; then the parts are added in pairs 8, 4, 2 and 1 apart. So all ISAs agree.
 struct LatentArgs {
   const float* weight;  // (rows, columns)
   std::size_t rows, columns;

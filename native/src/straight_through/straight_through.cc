@@ -7,12 +7,12 @@
 
 namespace bnn {
 
-#define BNN_STRAIGHT_THROUGH(name, needs)                                                     \
-  namespace name {                                                                            \
-  void clip(const float* x, std::size_t count, word_t* out, std::size_t b, std::size_t e);    \
-  void keep(float* x, std::size_t count, const word_t* bits, std::size_t b, std::size_t e);   \
-  void signs(const SignedArgs& args, std::size_t begin, std::size_t end);                     \
-  void latent(const LatentArgs& args, std::size_t begin, std::size_t end);                    \
+#define BNN_STRAIGHT_THROUGH(name, needs)                                                   \
+  namespace name {                                                                          \
+  void clip(const float* x, std::size_t count, word_t* out, std::size_t b, std::size_t e);  \
+  void keep(float* x, std::size_t count, const word_t* bits, std::size_t b, std::size_t e); \
+  void signs(const SignedArgs& args, std::size_t begin, std::size_t end);                   \
+  void latent(const LatentArgs& args, std::size_t begin, std::size_t end);                  \
   }
 #include "straight_through/straight_through.inc"
 #undef BNN_STRAIGHT_THROUGH
@@ -46,9 +46,8 @@ std::size_t grain_rows(std::size_t columns) {
 
 void clip_bits(const float* x, std::size_t count, word_t* out, Isa isa) {
   const StraightThroughKernel& kernel = select(isa);
-  parallel_for(words(count), kGrainWords, [&](std::size_t begin, std::size_t end) {
-    kernel.clip(x, count, out, begin, end);
-  });
+  parallel_for(words(count), kGrainWords,
+               [&](std::size_t begin, std::size_t end) { kernel.clip(x, count, out, begin, end); });
 }
 
 void keep_bits(float* x, std::size_t count, const word_t* bits, Isa isa) {

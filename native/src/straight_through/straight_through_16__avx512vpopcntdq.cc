@@ -7,9 +7,7 @@
 namespace bnn {
 namespace {
 
-inline word_t lane_bits(Ints mask) {
-  return _mm512_movepi32_mask(as<__m512i>(mask));
-}
+inline word_t lane_bits(Ints mask) { return _mm512_movepi32_mask(as<__m512i>(mask)); }
 
 }  // namespace
 
