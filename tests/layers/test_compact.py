@@ -308,6 +308,45 @@ def test_two_bits_are_kept_for_each_input(float_cls, weight):
         assert saved_bytes(layer, x) >= 4 * x.numel() + 4 * layer.weight.numel()
 
 
+def second_derivatives(layer, x):
+    layer.zero_grad()
+    x = x.detach().clone().requires_grad_()
+    out = layer(x)
+    torch.manual_seed(2)
+    grads = torch.autograd.grad(
+        (out * torch.randn(out.shape)).square().sum(), [x, *layer.parameters()], create_graph=True
+    )
+    loss = sum((grad * torch.randn(grad.shape)).sum() for grad in grads)
+    return torch.autograd.grad(loss, [x, *layer.parameters()], allow_unused=True)
+
+
+@LAYERS
+@pytest.mark.parametrize("weight", [*WEIGHTS.values(), Learnt], ids=[*WEIGHTS, "learnt"])
+def test_second_derivatives(float_cls, weight):
+    if weight is Learnt and float_cls not in (nn.Linear, nn.Conv2d):
+        weight = XNORWeightBinarizer
+    args, shape = SIZES[float_cls]
+    layer, x = binary(float_cls, *args, weight=weight), edgy(*shape)
+    assert is_used(layer, x)
+    got = second_derivatives(layer, x)
+    with set_compact(False):
+        expected = second_derivatives(layer, x)
+    for a, b in zip(got, expected, strict=True):
+        assert (a is None) == (b is None)
+        if a is not None:
+            torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5 * max(b.abs().max().item(), 1))
+    assert any(b is not None and b.abs().max() > 0 for b in expected)
+
+
+def test_second_derivatives_of_other_gradients():
+    layer, x = binary(nn.Conv2d, 70, 6, 3, x=Sloped, weight=Learnt), edgy(2, 70, 6, 5).clamp(-9, 9)
+    got = second_derivatives(layer, x)
+    with set_compact(False):
+        expected = second_derivatives(layer, x)
+    for a, b in zip(got, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5 * max(b.abs().max().item(), 1))
+
+
 # --- where plain operations must be used --------------------------------------------------------
 
 

@@ -18,14 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn.utils import parametrize
 
 from bnn.layers.product import Product
 from bnn.layers.recompute import is_recomputing, note_output
 from bnn.ops.base import BinarizerBase, SignForm
 from bnn.ops.compact import is_compact, kernels_for
-from bnn.ops.sign import SignActivation, SignFunction, sign
+from bnn.ops.sign import KeepBits, SignActivation, SignFunction, sign
 
 if TYPE_CHECKING:
     from bnn.layers.base import BinaryLayer
@@ -48,6 +47,8 @@ class _Call:
 
 class _Context:
     """What a SignFunction's backward reads."""
+
+    kernels = None  # of SignActivation: it has x
 
     def __init__(self, x: Tensor) -> None:
         self.saved_tensors = (x,)
@@ -80,8 +81,9 @@ def compact_forward(layer: BinaryLayer, x: Tensor, args: tuple[Any, ...]) -> Ten
     batch = latent.shape[: latent.dim() - product.axes - 1]
     if len(batch) != 1:
         latent = latent.reshape(-1, *latent.shape[len(batch) :])
+    edge = _Edge.apply(latent) if x_form.function is SignActivation else latent
     out: Tensor = _CompactProduct.apply(
-        latent, weight_form.latent, weight_form.scale, layer.bias, call
+        edge, latent.detach(), weight_form.latent, weight_form.scale, layer.bias, call
     )
     return out if len(batch) == 1 else out.reshape(*batch, *out.shape[1:])
 
@@ -111,12 +113,58 @@ def _is_watched(stage: nn.Module) -> bool:
     )
 
 
-class _CompactProduct(torch.autograd.Function):
-    """The product of the signs of two latent tensors, times a scale, plus a bias."""
+class _Edge(torch.autograd.Function):
+    """A tensor's place in the graph: its shape and gradient, without its values.
+
+    What is kept of it for second derivatives then takes no memory.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:  # noqa: ARG004
+        return x.new_zeros(()).expand(x.shape)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:  # noqa: ARG004
+        return grad
+
+
+class _Revealed(torch.autograd.Function):
+    """The straight-through signs of the tensor that an edge stands for."""
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, scale: Tensor | None, bias: Tensor | None, call: _Call
+        ctx: Any,
+        edge: Tensor,  # noqa: ARG004 - takes the gradient
+        signs: Tensor,
+        bits: Tensor,
+        stride: tuple[int, ...],
+        kernels: Any,
+    ) -> Tensor:
+        ctx.save_for_backward(bits)
+        ctx.arguments = stride, kernels
+        return signs.view_as(signs)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        (bits,) = ctx.saved_tensors
+        return KeepBits.apply(grad, bits, *ctx.arguments), None, None, None, None
+
+
+class _CompactProduct(torch.autograd.Function):
+    """The product of the signs of two latent tensors, times a scale, plus a bias.
+
+    The gradient of ``x`` goes to ``edge``, which is its place in the graph.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        edge: Tensor,
+        x: Tensor,
+        weight: Tensor,
+        scale: Tensor | None,
+        bias: Tensor | None,
+        call: _Call,
     ) -> Tensor:
         k, product = call.kernels, call.product
         x_bits = k.sign_bits(x)
@@ -133,22 +181,23 @@ class _CompactProduct(torch.autograd.Function):
             out = out if scale is None else out.mul_(scale.view(shape))
             out = out if bias is None else out.add_(bias.view(shape))
         ctx.call, ctx.x_shape, ctx.x_stride = call, x.shape, x.stride()
-        through = None  # of what the gradient needs of x
-        if ctx.needs_input_grad[0]:
-            through = k.clip_bits(x) if call.x_function is SignActivation else x
+        clip = None
+        if call.x_function is SignActivation and ctx.needs_input_grad[0]:
+            clip = k.clip_bits(x)
         kept_weight = call.layer.weight if call.derived else weight
-        ctx.save_for_backward(x_bits, through, kept_weight, scale)
+        ctx.save_for_backward(edge, x_bits, clip, kept_weight, scale, bias)
         return out
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         call: _Call = ctx.call
+        if torch.is_grad_enabled():  # somebody wants second derivatives
+            return _differentiable_gradients(ctx, grad)
         k, product = call.kernels, call.product
-        x_bits, through, weight, scale = ctx.saved_tensors
+        edge, x_bits, clip, weight, scale, _ = ctx.saved_tensors
         if call.derived:
             weight = _latent_again(call.layer, weight)
-        needs_x, needs_weight, needs_scale, needs_bias, _ = ctx.needs_input_grad
+        needs_x, _, needs_weight, needs_scale, needs_bias, _ = ctx.needs_input_grad
         grad_x, grad_signs = product.gradients(
             grad,
             lambda channels_last: k.signs_of_bits(x_bits, ctx.x_shape[1], channels_last),
@@ -158,9 +207,9 @@ class _CompactProduct(torch.autograd.Function):
         if grad_x is not None:
             grad_x = _like(grad_x, ctx.x_shape, ctx.x_stride)
             if call.x_function is SignActivation:
-                grad_x = k.keep_bits_(grad_x, through)
+                grad_x = k.keep_bits_(grad_x, clip)
             else:
-                grad_x = call.x_function.backward(_Context(through), grad_x)
+                grad_x = call.x_function.backward(_Context(edge), grad_x)
         grad_weight = grad_scale = None
         if grad_signs is not None:
             grad_signs = _like(grad_signs, weight.shape, weight.stride())
@@ -168,7 +217,38 @@ class _CompactProduct(torch.autograd.Function):
         grad_bias = None
         if needs_bias:
             grad_bias = grad.sum([axis for axis in range(grad.dim()) if axis != 1])
-        return grad_x, grad_weight, grad_scale, grad_bias, None
+        return grad_x, None, grad_weight, grad_scale, grad_bias, None
+
+
+def _differentiable_gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    """Return the gradients as plain operations have them: functions of ``grad`` and the inputs."""
+    call: _Call = ctx.call
+    k, product = call.kernels, call.product
+    edge, x_bits, clip, weight, scale, bias = ctx.saved_tensors
+    if call.derived:
+        weight = _latent_again(call.layer, weight)
+    if call.x_function is not SignActivation:
+        x: Tensor = call.x_function.apply(edge)
+    else:
+        x = k.signs_of_bits(x_bits, ctx.x_shape[1], channels_last=False)
+        if clip is not None:
+            x = _Revealed.apply(edge, x, clip, ctx.x_stride, k)
+    out = product.floats(x, call.weight_function.apply(weight))
+    factor = scale
+    if call.mean:
+        factor = product.gather(weight.abs()) / (weight.numel() // scale.numel())
+    shape = (-1, *[1] * product.axes)
+    out = out if factor is None else out * factor.view(shape)
+    out = out if bias is None else out + bias.view(shape)
+    inputs = (edge, None, weight, scale, bias)
+    needed = {
+        i: tensor
+        for i, tensor in enumerate(inputs)
+        if tensor is not None and ctx.needs_input_grad[i]
+    }
+    found = torch.autograd.grad(out, list(needed.values()), grad, create_graph=True)
+    gradients = dict(zip(needed, found, strict=True))
+    return tuple(gradients.get(i) for i in range(6))
 
 
 def _product_of_bits(
