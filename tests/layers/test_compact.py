@@ -21,6 +21,7 @@ from bnn.ops import (
     WeightBinarizer,
     XNORScaleBinarizer,
     XNORWeightBinarizer,
+    binarizers,
 )
 from bnn.ops.base import SignForm
 from bnn.ops.sign import SignFunction
@@ -91,7 +92,7 @@ class Learnt(WeightBinarizer):
         return _Slope.apply(weight), self.scale
 
     def sign_form(self, x):
-        return SignForm(x, _Slope, self.scale)
+        return SignForm(x, _Slope, scale=self.scale)
 
 
 def edgy(*shape):
@@ -491,3 +492,45 @@ def test_export_has_no_kernels():
 def test_without_the_native_part(monkeypatch):
     monkeypatch.setattr("bnn.ops.compact._kernels", lambda: None)
     check(binary(nn.Conv2d, 70, 6, 3), torch.randn(2, 70, 5, 5), used=False)
+
+
+# --- every registered binarizer ------------------------------------------------------------------
+
+FORMS = [
+    name
+    for name, cls in ((name, binarizers[name]) for name in binarizers)
+    if cls.sign_form is not BinarizerBase.sign_form
+]
+
+
+@pytest.mark.parametrize("name", FORMS)
+@pytest.mark.parametrize("float_cls", [nn.Linear, nn.Conv2d], ids=lambda c: c.__name__)
+def test_registered_binarizers(name, float_cls):
+    args, shape = SIZES[float_cls]
+    weight = issubclass(binarizers[name], WeightBinarizer)
+    layer = binary(float_cls, *args, **{"weight" if weight else "x": binarizers[name]})
+    with torch.no_grad():
+        for parameter in layer.activation_pre_process.parameters():
+            parameter.uniform_(-0.5, 0.5)
+    check(layer, edgy(*shape).clamp(-9, 9))
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_a_form_is_what_the_binarizer_computes(name):
+    cls = binarizers[name]
+    layer = binary(nn.Linear, 70, 6)
+    binarizer = BConfig(weight_pre_process=cls).weight_pre_process
+    binarizer = binarizer(layer) if name == "RSignInputBinarizer" else binarizer()
+    x = layer.weight if issubclass(cls, WeightBinarizer) else torch.randn(6, 70)
+    form = binarizer.sign_form(x)
+    signs = form.function.apply(form.latent, *form.parameters)
+    result = signs if form.scale is None else signs * form.scale.view(-1, 1)
+    assert torch.equal(result, binarizer(x))
+
+
+def test_subclasses_have_no_form_unless_they_say_so():
+    for name in FORMS:
+        own = type("Own", (binarizers[name],), {"forward": lambda self, x: x})
+        layer = nn.Linear(4, 2)
+        binarizer = own(layer) if name == "RSignInputBinarizer" else own()
+        assert binarizer.sign_form(torch.randn(2, 4)) is None

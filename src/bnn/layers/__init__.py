@@ -7,6 +7,7 @@ from bnn.layers.conv import Conv1d, Conv2d, Conv3d
 from bnn.layers.conv_transpose import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from bnn.layers.linear import Linear
 from bnn.layers.recompute import recompute_outputs
+from bnn.layers.rprelu import RPReLU
 from bnn.ops.compact import is_compact, set_compact
 
 BINARY_LAYERS: dict[type[nn.Module], type[BinaryLayer]] = {
@@ -29,6 +30,7 @@ __all__ = [
     "ConvTranspose2d",
     "ConvTranspose3d",
     "Linear",
+    "RPReLU",
     "is_compact",
     "recompute_outputs",
     "set_compact",

@@ -8,12 +8,14 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 
 from bnn.config import BConfig, Binarizer
 from bnn.errors import ConfigError
 from bnn.layers.compact import compact_forward
 from bnn.layers.kept import kept_factors
+from bnn.layers.levels import Factors, gives_factors, input_factors, product
 from bnn.layers.product import Product
 from bnn.ops.base import BinarizerFactory, WeightBinarizer, constructor_parameters
 
@@ -65,21 +67,23 @@ class BinaryLayer(nn.Module):
 
     def _plain_forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Compute what comes before the post process with torch's own operations."""
-        x = self.activation_pre_process(x)
         binarizer = self.weight_pre_process
         if isinstance(binarizer, nn.Identity):
+            x = self.activation_pre_process(x)
             return self._compute(x, binarizer(self.weight), self.bias, *args, **kwargs)
-        weight, scale = kept_factors(self, binarizer, self.weight, self._factors)
-        out = self._compute(x, weight, None, *args, **kwargs)
-        return _affine(out, scale, self.bias, spatial=weight.dim() - 2)
+        levels = input_factors(self.activation_pre_process, x)
+        weight = kept_factors(self, binarizer, self.weight, self._factors)
+        if levels.are_plain and weight.offset is None:
+            out = self._compute(levels.integers, weight.integers, None, *args, **kwargs)
+            return _affine(out, weight.scale, self.bias, spatial=weight.integers.dim() - 2)
+        return product(self, levels, weight, *args, **kwargs)
 
-    def _factors(self) -> tuple[Tensor, Tensor | None]:
-        """Return the binarized weight, and the scale that is left for the output."""
+    def _factors(self) -> Factors:
+        """Return the binarized weight, and the scale and offset that are left for the output."""
         binarizer = self.weight_pre_process
-        if isinstance(binarizer, WeightBinarizer) and _gives_factors(type(binarizer)):
-            weight, scale = binarizer(self.weight, factors=True)
-            return weight, scale
-        return binarizer(self.weight), None
+        if gives_factors(binarizer, WeightBinarizer):
+            return Factors(*binarizer(self.weight, factors=True))
+        return Factors(binarizer(self.weight))
 
     def _compute(
         self, x: Tensor, weight: Tensor, bias: Tensor | None, *args: Any, **kwargs: Any
@@ -187,11 +191,6 @@ def _affine(out: Tensor, scale: Tensor | None, bias: Tensor | None, spatial: int
 def _as(tensor: Tensor, other: Tensor) -> Tensor:
     """Return ``tensor`` in ``other``'s dtype; exported graphs stay clean where it has it."""
     return tensor if tensor.dtype == other.dtype else tensor.to(other.dtype)
-
-
-def _gives_factors(binarizer: type[WeightBinarizer]) -> bool:
-    """Say whether calling it can give the factors: not if a subclass has a forward of its own."""
-    return binarizer.forward is WeightBinarizer.forward
 
 
 def _new_mixed(binary: type[BinaryLayer], own: type[nn.Module]) -> BinaryLayer:
@@ -308,7 +307,9 @@ def _take_over(module: nn.Module, previous: nn.Module) -> None:
     fresh = module.state_dict(keep_vars=True)
     for name, old in previous.state_dict(keep_vars=True).items():
         new = fresh.get(name)
-        if not (isinstance(new, Tensor) and isinstance(old, Tensor) and new.shape == old.shape):
+        if not (isinstance(new, Tensor) and isinstance(old, Tensor)):
+            continue
+        if is_lazy(new) or new.shape != old.shape:
             continue
         if isinstance(new, nn.Parameter) and isinstance(old, nn.Parameter):
             path, _, leaf = name.rpartition(".")

@@ -29,7 +29,34 @@ from bnn.ops.sign import KeepBits, SignActivation, SignFunction, sign
 if TYPE_CHECKING:
     from bnn.layers.base import BinaryLayer
 
-Function = type[torch.autograd.Function]
+
+@dataclass(frozen=True)
+class Sign:
+    """A sign and its gradient."""
+
+    function: type[torch.autograd.Function]
+    parameters: tuple[Any, ...]
+
+    @property
+    def is_clipped(self) -> bool:
+        """Whether the gradient takes one bit for each place."""
+        return self.function is SignActivation
+
+    def apply(self, x: Tensor) -> Tensor:
+        """Return the signs, with the graph."""
+        return self.function.apply(x, *self.parameters)  # type: ignore[no-any-return]
+
+    def backward(self, x: Tensor, grad: Tensor) -> Tensor:
+        """Return the gradient of ``x`` from that of the signs."""
+        if self.function.setup_context in _KNOWN_CONTEXTS:
+            found = self.function.backward(_Context(x, self.parameters), grad)
+            return found[0] if isinstance(found, tuple) else found  # type: ignore[no-any-return]
+        with torch.enable_grad():  # it keeps something of its own for its backward pass
+            leaf = x.detach().requires_grad_()
+            return torch.autograd.grad(self.apply(leaf), leaf, grad)[0]
+
+
+_KNOWN_CONTEXTS = (SignFunction.setup_context, SignActivation.setup_context)
 
 
 @dataclass
@@ -38,8 +65,8 @@ class _Call:
 
     kernels: Any
     product: Product
-    x_function: Function
-    weight_function: Function
+    x_sign: Sign
+    weight_sign: Sign
     mean: bool
     layer: BinaryLayer
     derived: bool  # whether the weight's latent is not the weight itself
@@ -50,8 +77,8 @@ class _Context:
 
     kernels = None  # of SignActivation: it has x
 
-    def __init__(self, x: Tensor) -> None:
-        self.saved_tensors = (x,)
+    def __init__(self, x: Tensor, parameters: tuple[Any, ...]) -> None:
+        self.saved_tensors, self.parameters = (x,), parameters
 
 
 def compact_forward(layer: BinaryLayer, x: Tensor, args: tuple[Any, ...]) -> Tensor | None:
@@ -74,14 +101,19 @@ def compact_forward(layer: BinaryLayer, x: Tensor, args: tuple[Any, ...]) -> Ten
     if kernels_for(x_form.latent, weight_form.latent, weight_form.scale) is None:
         return None
     call = _Call(
-        kernels, product, x_form.function, weight_form.function, weight_form.mean, layer,
-        weight_form.latent is not weight,
-    )  # fmt: skip
+        kernels=kernels,
+        product=product,
+        x_sign=Sign(x_form.function, x_form.parameters),
+        weight_sign=Sign(weight_form.function, weight_form.parameters),
+        mean=weight_form.mean,
+        layer=layer,
+        derived=weight_form.latent is not weight,
+    )
     latent = x_form.latent
     batch = latent.shape[: latent.dim() - product.axes - 1]
     if len(batch) != 1:
         latent = latent.reshape(-1, *latent.shape[len(batch) :])
-    edge = _Edge.apply(latent) if x_form.function is SignActivation else latent
+    edge = _Edge.apply(latent) if call.x_sign.is_clipped else latent
     out: Tensor = _CompactProduct.apply(
         edge, latent.detach(), weight_form.latent, weight_form.scale, layer.bias, call
     )
@@ -92,14 +124,7 @@ def _sign_form(stage: nn.Module, x: Tensor) -> SignForm | None:
     """Return what the stage computes of ``x``, if it is a sign that nobody watches."""
     if not isinstance(stage, BinarizerBase) or _is_watched(stage):
         return None
-    form = stage.sign_form(x)
-    if form is None or not issubclass(form.function, SignFunction):
-        return None
-    plain = (
-        form.function.forward is SignFunction.forward
-        and form.function.setup_context is SignFunction.setup_context
-    )
-    return form if plain or form.function is SignActivation else None
+    return stage.sign_form(x)
 
 
 def _is_watched(stage: nn.Module) -> bool:
@@ -182,7 +207,7 @@ class _CompactProduct(torch.autograd.Function):
             out = out if bias is None else out.add_(bias.view(shape))
         ctx.call, ctx.x_shape, ctx.x_stride = call, x.shape, x.stride()
         clip = None
-        if call.x_function is SignActivation and ctx.needs_input_grad[0]:
+        if call.x_sign.is_clipped and ctx.needs_input_grad[0]:
             clip = k.clip_bits(x)
         kept_weight = call.layer.weight if call.derived else weight
         ctx.save_for_backward(edge, x_bits, clip, kept_weight, scale, bias)
@@ -206,10 +231,10 @@ class _CompactProduct(torch.autograd.Function):
         )
         if grad_x is not None:
             grad_x = _like(grad_x, ctx.x_shape, ctx.x_stride)
-            if call.x_function is SignActivation:
+            if call.x_sign.is_clipped:
                 grad_x = k.keep_bits_(grad_x, clip)
             else:
-                grad_x = call.x_function.backward(_Context(edge), grad_x)
+                grad_x = call.x_sign.backward(edge, grad_x)
         grad_weight = grad_scale = None
         if grad_signs is not None:
             grad_signs = _like(grad_signs, weight.shape, weight.stride())
@@ -227,13 +252,13 @@ def _differentiable_gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ..
     edge, x_bits, clip, weight, scale, bias = ctx.saved_tensors
     if call.derived:
         weight = _latent_again(call.layer, weight)
-    if call.x_function is not SignActivation:
-        x: Tensor = call.x_function.apply(edge)
+    if not call.x_sign.is_clipped:
+        x: Tensor = call.x_sign.apply(edge)
     else:
         x = k.signs_of_bits(x_bits, ctx.x_shape[1], channels_last=False)
         if clip is not None:
             x = _Revealed.apply(edge, x, clip, ctx.x_stride, k)
-    out = product.floats(x, call.weight_function.apply(weight))
+    out = product.floats(x, call.weight_sign.apply(weight))
     factor = scale
     if call.mean:
         factor = product.gather(weight.abs()) / (weight.numel() // scale.numel())
@@ -290,7 +315,7 @@ def _latent_gradient(
     call: _Call, grad: Tensor, weight: Tensor, scale: Tensor | None, needs_scale: bool
 ) -> tuple[Tensor, Tensor | None]:
     """Return the gradients of the latent weight and of the scale from that of the bare signs."""
-    product, clipped = call.product, call.weight_function is SignActivation
+    product, clipped = call.product, call.weight_sign.is_clipped
     if clipped and _is_by_row(product, weight):
         along = call.kernels.latent_gradient_(
             grad, weight, scale, mean=call.mean, along=needs_scale
@@ -300,7 +325,7 @@ def _latent_gradient(
     if call.mean or needs_scale:
         along = product.gather(grad * sign(weight))
     through = grad if scale is None else grad * product.spread(scale, weight)
-    through = call.weight_function.backward(_Context(weight), through)
+    through = call.weight_sign.backward(weight, through)
     if call.mean:
         assert along is not None  # noqa: S101 - above
         share = along / (weight.numel() // along.numel())

@@ -33,6 +33,8 @@ class XNORWeightBinarizer(WeightBinarizer):
         center_weights: Subtract each filter's mean over its input channels first. A filter with
             one input channel (depthwise) is left as it is: its centred weights would all be 0.
         detach_alpha: Let no gradient through :math:`\alpha`, as Bi-Real Net and ReActNet do.
+        clamp_weights: Clamp the (centred) weights to [-1, 1] first, as the paper's own code does;
+            what is beyond gets no gradient through :math:`\alpha` either.
         module: The layer, given by it: a transposed convolution's filters lie on other axes.
 
     Shape:
@@ -49,11 +51,14 @@ class XNORWeightBinarizer(WeightBinarizer):
                 [ 0.1000,  0.1000]])
     """
 
+    clamp_weights = False  # of one that was pickled before it had the argument
+
     def __init__(
         self,
         compute_alpha: bool = True,
         center_weights: bool = False,
         detach_alpha: bool = False,
+        clamp_weights: bool = False,
         *,
         module: nn.Module | None = None,
     ) -> None:
@@ -68,26 +73,31 @@ class XNORWeightBinarizer(WeightBinarizer):
             compute_alpha=compute_alpha,
             center_weights=center_weights,
             detach_alpha=detach_alpha,
+            clamp_weights=clamp_weights,
             _transposed=transposed_groups(module),
         )
 
     def depends_on(self) -> Hashable | None:
         """Return the arguments."""
-        if not self._is_as_written():
-            return None
-        return (self.compute_alpha, self.center_weights, self._transposed)
+        return self._state(
+            XNORWeightBinarizer,
+            self.compute_alpha,
+            self.center_weights,
+            self.clamp_weights,
+            self._transposed,
+        )
 
     def sign_form(self, x: Tensor) -> SignForm | None:
         """Return the straight-through sign of the weight, centred or not, times alpha."""
-        if not self._is_as_written():
+        if self._state(XNORWeightBinarizer) is None:
             return None
         w, axes = self._latent(x)
-        latent = w.view(x.shape) if self.center_weights else x
+        latent = w.view(x.shape) if self.center_weights or self.clamp_weights else x
         if not self.compute_alpha:
             return SignForm(latent, SignActivation)
         with torch.no_grad():
             alpha = w.abs().mean(axes).flatten()
-        return SignForm(latent, SignActivation, alpha, mean=not self.detach_alpha)
+        return SignForm(latent, SignActivation, scale=alpha, mean=not self.detach_alpha)
 
     def decompose(self, weight: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return the signs and, if ``compute_alpha``, alpha of shape ``(O,)``."""
@@ -98,31 +108,21 @@ class XNORWeightBinarizer(WeightBinarizer):
         alpha = w.abs().mean(axes).flatten()
         return signs, alpha.detach() if self.detach_alpha else alpha
 
-    def _is_as_written(self) -> bool:
-        own = type(self)
-        return own.decompose is XNORWeightBinarizer.decompose and (
-            own.forward is WeightBinarizer.forward
-        )
-
     def _latent(self, weight: Tensor) -> tuple[Tensor, tuple[int, ...]]:
         """Return what the signs are taken of, viewed by filter, and a filter's axes."""
         w, axes = by_filter(weight, self._transposed)
         if self.center_weights and w.shape[axes[0]] > 1:
             w = w - w.mean(axes[0], keepdim=True)
+        if self.clamp_weights:
+            w = w.clamp(-1, 1)
         return w, axes
-
-    def _scaled(self, signs: Tensor, scale: Tensor) -> Tensor:
-        if self._transposed is None:
-            return super()._scaled(signs, scale)
-        grouped, _ = by_filter(signs, self._transposed)
-        shape = (self._transposed, 1, -1, *[1] * (signs.dim() - 2))
-        return (grouped * scale.view(shape)).view(signs.shape)
 
     def extra_repr(self) -> str:
         """Show the options."""
         return (
             f"compute_alpha={self.compute_alpha}, center_weights={self.center_weights}, "
             f"detach_alpha={self.detach_alpha}"
+            + (f", clamp_weights={self.clamp_weights}" if self.clamp_weights else "")
         )
 
 
