@@ -28,7 +28,7 @@ from torch.autograd import graph
 
 from benchmarks.machine import describe
 from bnn import BConfig, Identity, prepare_binary_model
-from bnn.layers import recompute_outputs, set_compact
+from bnn.layers import PReLU, recompute_outputs, set_compact
 from bnn.models import resnet18, resnet20
 from bnn.models.resnet import PreBasicBlock
 from bnn.ops import BasicInputBinarizer, XNORWeightBinarizer
@@ -95,10 +95,14 @@ class Way:
     name: str
     config: BConfig | None
     within: Callable[[], Any]
+    prelu: type[nn.PReLU] = nn.PReLU
 
     def prepare(self, model: nn.Module) -> nn.Module:
         """Return a copy of a float network for this way; the latent weights are the same."""
         model = copy.deepcopy(model)
+        for module in model.modules():
+            if type(module) is nn.PReLU:
+                module.__class__ = self.prelu
         if self.config is None:
             return model
         return prepare_binary_model(model, self.config, ignore_layers_name=["_first_", "_last_"])
@@ -114,10 +118,12 @@ BINARY = BConfig(BasicInputBinarizer, Identity, XNORWeightBinarizer)
 PLAIN, FIT = "bnn, plain operations", "bnn, compact, as in fit"
 WAYS = (
     Way("float", None, contextlib.nullcontext),
+    Way("float, PReLU of bnn", None, contextlib.nullcontext, PReLU),
     Way("original library", BConfig(_Signs, Identity, _ScaledSigns), lambda: set_compact(False)),
     Way(PLAIN, BINARY, lambda: set_compact(False)),
     Way("bnn, compact", BINARY, lambda: set_compact(True)),
     Way(FIT, BINARY, _as_in_fit),
+    Way("bnn, as in fit, its PReLU", BINARY, _as_in_fit, PReLU),
 )
 
 
@@ -260,11 +266,11 @@ def measure(network: Network, seconds: float) -> list[dict[str, Any]]:
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """Return the rows as text."""
     head = (
-        f"{'network':28}{'way':26}{'format':8}{'min ms':>9}{'median':>9}{'x float':>9}"
+        f"{'network':28}{'way':27}{'format':8}{'min ms':>9}{'median':>9}{'x float':>9}"
         f"{'saved MB':>10}{'x float':>9}{'peak MB':>9}{'x float':>9}"
     )
     lines = [
-        f"{r['network']:28}{r['way']:26}{r['format']:8}{r['minimum_ms']:9.1f}{r['median_ms']:9.1f}"
+        f"{r['network']:28}{r['way']:27}{r['format']:8}{r['minimum_ms']:9.1f}{r['median_ms']:9.1f}"
         f"{r['time_ratio']:9.2f}{r['saved_mb']:10.1f}{r['saved_ratio']:9.2f}{r['peak_mb']:9.1f}"
         f"{r['peak_ratio']:9.2f}"
         for r in rows

@@ -371,9 +371,27 @@ def latent_gradient_(
     along: Tensor | None,
     isa: int,
 ) -> None:
-    """Turn the gradient of a row's signs into that of the row: bnn/straight_through.h."""
+    """Turn the gradient of a row's signs into that of the row: bnn/gradients.h."""
     rows = weight.shape[0]
     native().latent_gradient(
         weight.data_ptr(), rows, weight.numel() // rows, _at(scale), mean, grad.data_ptr(),
         _at(along), isa,
+    )  # fmt: skip
+
+
+def prelu_gradient(
+    x: Tensor,
+    slope: Tensor,
+    grad: Tensor,
+    grad_x: Tensor,
+    along: Tensor,
+    *,
+    sizes: tuple[int, int, int],
+    channels_last: bool,
+    isa: int,
+) -> None:
+    """Write both gradients of a PReLU; ``sizes`` is (batch, channels, pixels)."""
+    native().prelu_gradient(
+        x.data_ptr(), *sizes, channels_last, slope.data_ptr(), grad.data_ptr(),
+        grad_x.data_ptr(), along.data_ptr(), isa,
     )  # fmt: skip

@@ -22,6 +22,7 @@ __all__ = [
     "keep_bits_",
     "latent_gradient_",
     "native",
+    "prelu_gradient",
     "scaled_signs",
     "sign_bits",
     "signs_of_bits",
@@ -83,6 +84,29 @@ def latent_gradient_(
     out = weight.new_empty(weight.shape[0]) if along else None
     runtime.latent_gradient_(grad, weight, scale, mean=mean, along=out, isa=runtime.isa())
     return out
+
+
+def prelu_gradient(x: Tensor, slope: Tensor, grad: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the gradients of ``x`` and of the slopes.
+
+    Args:
+        x: ``(N, C, *)``, contiguous or with the channels last; any shape with one slope.
+        slope: ``(C,)`` or ``(1,)``.
+        grad: That of the output, in the layout of ``x``.
+    """
+    if slope.numel() == 1:  # planes that threads can share
+        planes = next(n for n in (64, 16, 4, 1) if x.numel() % n == 0)
+        sizes, channels_last = (planes, 1, x.numel() // planes), False
+    else:
+        batch, channels = x.shape[:2]
+        sizes = (batch, channels, x.numel() // (batch * channels))
+        channels_last = not x.is_contiguous()
+    grad_x, along = torch.empty_like(x), x.new_empty(sizes[:2])
+    runtime.prelu_gradient(
+        x, slope, grad, grad_x, along,
+        sizes=sizes, channels_last=channels_last, isa=runtime.isa(),
+    )  # fmt: skip
+    return grad_x, along.sum(0)
 
 
 def bconv(

@@ -1,5 +1,5 @@
 // What a training step does around a product of signs.
-#include "bnn/straight_through.h"
+#include "bnn/gradients.h"
 
 #include <cstdint>
 
@@ -36,12 +36,22 @@ void latent_gradient(Address weight, std::size_t rows, std::size_t columns, Addr
       static_cast<bnn::Isa>(isa));
 }
 
+void prelu_gradient(Address x, std::size_t batch, std::size_t channels, std::size_t pixels,
+                    bool channels_last, Address slope, Address grad, Address grad_x, Address along,
+                    int isa) {
+  bnn::prelu_gradient({reinterpret_cast<const float*>(x), batch, channels, pixels, channels_last,
+                       reinterpret_cast<const float*>(slope), reinterpret_cast<const float*>(grad),
+                       reinterpret_cast<float*>(grad_x), reinterpret_cast<float*>(along)},
+                      static_cast<bnn::Isa>(isa));
+}
+
 }  // namespace
 
-void bind_straight_through(nb::module_& m) {
+void bind_gradients(nb::module_& m) {
   using Release = nb::call_guard<nb::gil_scoped_release>;
   m.def("clip_bits", &clip_bits, Release());
   m.def("keep_bits", &keep_bits, Release());
   m.def("write_signs", &write_signs, Release());
   m.def("latent_gradient", &latent_gradient, Release());
+  m.def("prelu_gradient", &prelu_gradient, Release());
 }

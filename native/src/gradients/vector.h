@@ -1,9 +1,9 @@
-// The straight-through kernels in vectors of BNN_LANES floats, for files that are compiled for one
+// The gradient kernels in vectors of BNN_LANES floats, for files that are compiled for one
 // ISA; each of them defines in_clip_bits. What is selected is selected by masks of bits, never by a
 // product, so that infinity and NaN are gone where they are masked.
 #pragma once
 
-#include "straight_through/straight_through.h"
+#include "gradients/gradients.h"
 
 namespace bnn {
 namespace {
@@ -94,6 +94,14 @@ inline void sign_rows(const SignedArgs& args, std::size_t begin, std::size_t end
   }
 }
 
+// Adds parts in pairs 8, 4, 2 and 1 apart.
+inline float sum_of_parts(float (&parts)[kParts]) {
+  for (std::size_t apart = kParts / 2; apart > 0; apart /= 2) {
+    for (std::size_t j = 0; j < apart; ++j) parts[j] += parts[j + apart];
+  }
+  return parts[0];
+}
+
 // sum_i grad[i] * sign(w[i]) in the order of the API header.
 inline float sum_along(const float* w, const float* grad, std::size_t columns) {
   constexpr std::size_t kVectors = kParts / kLanes;
@@ -109,10 +117,7 @@ inline float sum_along(const float* w, const float* grad, std::size_t columns) {
   float parts[kParts];
   __builtin_memcpy(parts, sums, sizeof(parts));
   for (std::size_t j = 0; i < columns; ++i, ++j) parts[j] += w[i] < 0 ? -grad[i] : grad[i];
-  for (std::size_t apart = kParts / 2; apart > 0; apart /= 2) {
-    for (std::size_t j = 0; j < apart; ++j) parts[j] += parts[j + apart];
-  }
-  return parts[0];
+  return sum_of_parts(parts);
 }
 
 template <bool kMean>
@@ -147,6 +152,66 @@ inline void latent_rows(const LatentArgs& args, std::size_t begin, std::size_t e
     if (args.along != nullptr) args.along[r] = along;
     const float step = along / static_cast<float>(args.columns);
     (args.mean ? latent_row<true> : latent_row<false>)(w, grad, args.columns, scale, step);
+  }
+}
+
+// Writes the gradient of one vector and returns its share of the slope's.
+inline Floats prelu_step(const float* x, const float* grad, Floats slope, float* grad_x) {
+  const Floats v = load(x), g = load(grad);
+  const Ints positive = v > Floats{};
+  store(grad_x, as<Floats>((as<Ints>(g) & positive) | (as<Ints>(g * slope) & ~positive)));
+  return as<Floats>(as<Ints>(g * v) & ~positive);
+}
+
+inline float prelu_step(float x, float grad, float slope, float* grad_x) {
+  *grad_x = x > 0 ? grad : grad * slope;
+  return x > 0 ? 0.0f : grad * x;
+}
+
+inline void prelu_plane(const PReluArgs& args, std::size_t plane) {
+  constexpr std::size_t kVectors = kParts / kLanes;
+  const std::size_t first = plane * args.pixels, n = args.pixels;
+  const float *x = args.x + first, *grad = args.grad + first;
+  float* grad_x = args.grad_x + first;
+  const float slope = args.slope[plane % args.channels];
+  Floats sums[kVectors] = {};
+  std::size_t i = 0;
+  for (; i + kParts <= n; i += kParts) {
+    for (std::size_t v = 0; v < kVectors; ++v) {
+      const std::size_t at = i + v * kLanes;
+      sums[v] += prelu_step(x + at, grad + at, Floats{} + slope, grad_x + at);
+    }
+  }
+  float parts[kParts];
+  __builtin_memcpy(parts, sums, sizeof(parts));
+  for (std::size_t j = 0; i < n; ++i, ++j) parts[j] += prelu_step(x[i], grad[i], slope, grad_x + i);
+  args.along[plane] = sum_of_parts(parts);
+}
+
+inline void prelu_image(const PReluArgs& args, std::size_t image) {
+  const std::size_t channels = args.channels, first = image * args.pixels * channels;
+  float* along = args.along + image * channels;
+  std::size_t c = 0;
+  for (; c + kLanes <= channels; c += kLanes) {
+    const Floats slope = load(args.slope + c);
+    Floats sum = {};
+    for (std::size_t p = 0, at = first + c; p < args.pixels; ++p, at += channels) {
+      sum += prelu_step(args.x + at, args.grad + at, slope, args.grad_x + at);
+    }
+    store(along + c, sum);
+  }
+  for (; c < channels; ++c) {
+    float sum = 0;
+    for (std::size_t p = 0, at = first + c; p < args.pixels; ++p, at += channels) {
+      sum += prelu_step(args.x[at], args.grad[at], args.slope[c], args.grad_x + at);
+    }
+    along[c] = sum;
+  }
+}
+
+inline void prelu_parts(const PReluArgs& args, std::size_t begin, std::size_t end) {
+  for (std::size_t i = begin; i < end; ++i) {
+    (args.channels_last ? prelu_image : prelu_plane)(args, i);
   }
 }
 

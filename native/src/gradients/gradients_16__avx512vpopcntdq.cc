@@ -1,8 +1,8 @@
-// Straight-through kernels in vectors of 16, AVX-512. How: vector.h.
+// gradient kernels in vectors of 16, AVX-512. How: vector.h.
 #define BNN_LANES 16
 #include <immintrin.h>
 
-#include "straight_through/vector.h"
+#include "gradients/vector.h"
 
 namespace bnn {
 namespace {
@@ -11,7 +11,7 @@ inline word_t lane_bits(Ints mask) { return _mm512_movepi32_mask(as<__m512i>(mas
 
 }  // namespace
 
-namespace straight_through_16__avx512vpopcntdq {
+namespace gradients_16__avx512vpopcntdq {
 
 void clip(const float* x, std::size_t count, word_t* out, std::size_t begin, std::size_t end) {
   clip_words(x, count, out, begin, end);
@@ -25,7 +25,10 @@ void signs(const SignedArgs& args, std::size_t begin, std::size_t end) {
 void latent(const LatentArgs& args, std::size_t begin, std::size_t end) {
   latent_rows(args, begin, end);
 }
+void prelu(const PReluArgs& args, std::size_t begin, std::size_t end) {
+  prelu_parts(args, begin, end);
+}
 
-}  // namespace straight_through_16__avx512vpopcntdq
+}  // namespace gradients_16__avx512vpopcntdq
 
 }  // namespace bnn

@@ -1,5 +1,5 @@
-// The straight-through kernels of every ISA against one element at a time, to the last bit.
-#include "bnn/straight_through.h"
+// The gradient kernels of every ISA against one element at a time, to the last bit.
+#include "bnn/gradients.h"
 
 #include <cmath>
 #include <cstring>
@@ -140,11 +140,44 @@ void latent_random(Isa isa) {
   }
 }
 
+void prelu_random(Isa isa) {
+  for (int round = 0; round < effort(200); ++round) {
+    const Threads restore(random().one_in(4) ? 3 : 1);
+    const bool last = random().one_in(2);
+    const std::size_t batch = random().between(1, 3), channels = random().between(1, 70);
+    const std::size_t pixels = random().one_in(20) ? 20000 : random().between(1, 80);
+    const auto x = elements(batch * channels * pixels);
+    std::vector<float> grad(x.size()), slope(channels), grad_x(x.size()), along(batch * channels);
+    for (float& v : grad) v = random().real();
+    for (float& v : slope) v = random().real();
+    prelu_gradient({x.data(), batch, channels, pixels, last, slope.data(), grad.data(),
+                    grad_x.data(), along.data()},
+                   isa);
+    for (std::size_t i = 0; i < batch * channels; ++i) {
+      const std::size_t b = i / channels, c = i % channels;
+      float parts[16] = {};
+      for (std::size_t p = 0; p < pixels; ++p) {
+        const std::size_t at = last ? (b * pixels + p) * channels + c : i * pixels + p;
+        parts[last ? 0 : p % 16] += x[at] > 0 ? 0.0f : grad[at] * x[at];
+        const float want = x[at] > 0 ? grad[at] : grad[at] * slope[c];
+        check(same(grad_x[at], want), "x %.9g, grad %.9g, slope %.9g gives %.9g", x[at], grad[at],
+              slope[c], grad_x[at]);
+      }
+      for (std::size_t apart : {8, 4, 2, 1}) {
+        for (std::size_t j = 0; j < apart; ++j) parts[j] += parts[j + apart];
+      }
+      check(along[i] == parts[0] || (std::isnan(along[i]) && std::isnan(parts[0])),
+            "along is %.9g, not %.9g (%zu pixels, last %d)", along[i], parts[0], pixels, last);
+    }
+  }
+}
+
 const Registration table([] {
-  add_for_each_isa("straight_through", "clip", clip_random);
-  add_for_each_isa("straight_through", "keep", keep_random);
-  add_for_each_isa("straight_through", "signs", signs_random);
-  add_for_each_isa("straight_through", "latent", latent_random);
+  add_for_each_isa("gradients", "clip", clip_random);
+  add_for_each_isa("gradients", "keep", keep_random);
+  add_for_each_isa("gradients", "signs", signs_random);
+  add_for_each_isa("gradients", "latent", latent_random);
+  add_for_each_isa("gradients", "prelu", prelu_random);
 });
 
 }  // namespace

@@ -1,11 +1,11 @@
-// The contract of a straight-through kernel: a part of the work of bnn/straight_through.h.
+// The contract of a gradient kernel: a part of the work of bnn/gradients.h.
 #pragma once
 
-#include "bnn/straight_through.h"
+#include "bnn/gradients.h"
 
 namespace bnn {
 
-struct StraightThroughKernel {
+struct GradientsKernel {
   const char* name;
   Isa needs;
   // The words [begin, end) of the bits, and the elements that they stand for.
@@ -14,6 +14,8 @@ struct StraightThroughKernel {
   // The rows [begin, end).
   void (*signs)(const SignedArgs& args, std::size_t begin, std::size_t end);
   void (*latent)(const LatentArgs& args, std::size_t begin, std::size_t end);
+  // The images [begin, end) if channels_last, else the planes [begin, end) of batch * channels.
+  void (*prelu)(const PReluArgs& args, std::size_t begin, std::size_t end);
 };
 
 }  // namespace bnn

@@ -1,5 +1,5 @@
-// What a training step does around a product of signs: the straight-through estimator's mask as
-// bits, float signs for the backward pass, and the gradient of a latent weight.
+// What a training step does beside its products: the mask of the straight-through estimator as
+// bits, float signs for the backward pass, the gradient of a latent weight, and that of PReLU.
 #pragma once
 
 #include <cstddef>
@@ -42,5 +42,22 @@ struct LatentArgs {
   float* along;        // (rows), or null
 };
 void latent_gradient(const LatentArgs& args, Isa isa);
+
+// The gradients of PReLU, y = x > 0 ? x : slope[c] * x:
+//
+//   grad_x       = x > 0 ? grad : slope[c] * grad
+//   along[n][c]  = sum over pixels of (x > 0 ? 0 : grad * x)
+//
+// The sum is taken as that of LatentArgs over the pixels, or, if channels_last, in their order.
+struct PReluArgs {
+  const float* x;  // (batch, channels, pixels), or (batch, pixels, channels) if channels_last
+  std::size_t batch, channels, pixels;
+  bool channels_last;
+  const float* slope;  // (channels)
+  const float* grad;   // as x
+  float* grad_x;       // as x; may be grad
+  float* along;        // (batch, channels)
+};
+void prelu_gradient(const PReluArgs& args, Isa isa);
 
 }  // namespace bnn

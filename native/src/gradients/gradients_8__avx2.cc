@@ -1,8 +1,8 @@
-// Straight-through kernels in vectors of 8, AVX2. How: vector.h.
+// gradient kernels in vectors of 8, AVX2. How: vector.h.
 #define BNN_LANES 8
 #include <immintrin.h>
 
-#include "straight_through/vector.h"
+#include "gradients/vector.h"
 
 namespace bnn {
 namespace {
@@ -13,7 +13,7 @@ inline word_t lane_bits(Ints mask) {
 
 }  // namespace
 
-namespace straight_through_8__avx2 {
+namespace gradients_8__avx2 {
 
 void clip(const float* x, std::size_t count, word_t* out, std::size_t begin, std::size_t end) {
   clip_words(x, count, out, begin, end);
@@ -27,7 +27,10 @@ void signs(const SignedArgs& args, std::size_t begin, std::size_t end) {
 void latent(const LatentArgs& args, std::size_t begin, std::size_t end) {
   latent_rows(args, begin, end);
 }
+void prelu(const PReluArgs& args, std::size_t begin, std::size_t end) {
+  prelu_parts(args, begin, end);
+}
 
-}  // namespace straight_through_8__avx2
+}  // namespace gradients_8__avx2
 
 }  // namespace bnn
