@@ -245,6 +245,20 @@ def test_more_than_all_images_are_not_asked_for(train):
     assert {int(count) for count in norms} == {1}
 
 
+def test_a_checkpoint_without_the_average_is_not_resumed(train, tmp_path, monkeypatch):
+    text = f"one:\n{BINARY}\n  epochs: 2\n  ema: 0.8\n"
+    with monkeypatch.context() as patch:
+        _kill_in(patch, 1)
+        with pytest.raises(_KilledError):
+            train(text)
+    path = tmp_path / "run" / "last.ckpt"
+    last = read_checkpoint(path)
+    del last["training"]["average"]
+    write_checkpoint(last, path)
+    with pytest.raises(CheckpointError, match="does not fit the run"):
+        train(text, resume=True)
+
+
 # ---- where weights come from
 
 
