@@ -95,6 +95,7 @@ class Planner:
         self._fixed: dict[int, Tensor] = {}  # value -> the same for every input of this size
         self._time = 0
         self._name = ""
+        self._skipped: set[int] = set()
         self._returned = set(graph.output_values())
         self._readers = graph.consumers()
         self._last_reads = {value: i for i, node in enumerate(graph.nodes) for value in node.inputs}
@@ -126,6 +127,22 @@ class Planner:
             return self.shape(node.float_output)
         batch, *pixels, _ = self.shape(node.outputs[-1])
         return (batch, self.shape(node.inputs[0])[1], *pixels)
+
+    def only_reader(self, node: Node, op: str) -> Node | None:
+        """Return the node behind this one, if it is such an operation and alone reads its output.
+
+        One that has a residual is none: that may not be there yet.
+        """
+        behind = self.graph.nodes[self._node + 1 : self._node + 2]
+        value = node.float_output
+        if value is None or value in self._returned or [n.op for n in behind] != [op]:
+            return None
+        readers = [n for n in self.graph.nodes if value in n.inputs]
+        return behind[0] if readers == behind and not behind[0].attrs.get("residual_at") else None
+
+    def skip(self, node: Node) -> None:
+        """Leave out a node that the one before it has computed too."""
+        self._skipped.add(id(node))
 
     def address(self, tensor: Tensor | None) -> int:
         """Return where a constant lies, and keep it alive."""
@@ -210,6 +227,8 @@ class Planner:
         return known.numel() * known.element_size()
 
     def _add(self, node: Node) -> None:
+        if id(node) in self._skipped:
+            return
         self._name = node.name
         if not any(isinstance(self._known[value], Tensor) for value in node.outputs):
             return  # a size: known already
