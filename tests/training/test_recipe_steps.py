@@ -9,9 +9,12 @@ from typing import ClassVar
 
 import pytest
 import torch
+import yaml
 from torch import nn
 
+from bnn import BinaryChef
 from bnn.errors import BnnError, CheckpointError, ConfigError, RecipeError
+from bnn.models import resnet8
 from bnn.ops import BinarizerBase, SignActivation
 from bnn.training import (
     LOSSES,
@@ -243,6 +246,20 @@ def test_more_than_all_images_are_not_asked_for(train):
     result = train("one: {epochs: 1, reestimate_batch_norm: 2}", batch_size=1000)
     norms = [v for k, v in weights(result.checkpoint).items() if k.endswith("batches_tracked")]
     assert {int(count) for count in norms} == {1}
+
+
+def test_a_checkpoint_without_the_average_is_not_resumed(train, tmp_path, monkeypatch):
+    text = f"one:\n{BINARY}\n  epochs: 2\n  ema: 0.8\n"
+    with monkeypatch.context() as patch:
+        _kill_in(patch, 1)
+        with pytest.raises(_KilledError):
+            train(text)
+    path = tmp_path / "run" / "last.ckpt"
+    last = read_checkpoint(path)
+    del last["training"]["average"]
+    write_checkpoint(last, path)
+    with pytest.raises(CheckpointError, match="does not fit the run"):
+        train(text, resume=True)
 
 
 # ---- where weights come from
@@ -487,6 +504,37 @@ def test_a_run_that_an_older_version_began_goes_on(train, tmp_path):
     assert_same(weights(train(text, resume=True).checkpoint), expected)
     with pytest.raises(ConfigError, match="schedule"):
         train(text, resume=True, schedule="linear")
+
+
+OLD = sorted(Path(__file__).parents[1].glob("executor/old/*.yaml"))
+
+
+@pytest.mark.parametrize("path", OLD, ids=lambda path: path.stem)
+def test_a_checkpoint_of_an_older_version_loads(tmp_path, path):
+    recipe = {"name": path.stem, **yaml.safe_load(path.read_text())}
+    step = len([key for key in recipe if key.startswith("step")]) - 1
+    model = resnet8(in_channels=1, width=4)
+    chef = BinaryChef(recipe)
+    for _ in range(step + 1):
+        chef.next(model)
+    config = {"model": "resnet8", "model_args": {"width": 4}, "recipe": path.stem}
+    content = {
+        "format": "bnn-training",
+        "version": 1,
+        "config": {**config, "schedule": "cosine", "epochs": 1, "seed": 3},
+        "recipe": recipe,
+        "data": {"input_shape": [1, 8, 8], "num_classes": 10},
+        "step": step,
+        "epoch": 1,
+        "history": [],
+        "own_model": False,
+        "model": model.state_dict(),
+    }
+    write_checkpoint(content, tmp_path / "final.ckpt")
+    loaded = load_checkpoint(tmp_path)
+    images = torch.randn(4, 1, 8, 8)
+    assert torch.equal(loaded.model(images), model.eval()(images))
+    assert (loaded.config.smoke, loaded.config.teacher) == (False, None)
 
 
 def test_texts_and_the_default_network_do_not_keep_a_run_from_going_on(train):
