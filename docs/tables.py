@@ -129,6 +129,36 @@ def _recipes() -> str:
     )
 
 
+def _recipe_keys(part: str) -> str:
+    """Return the keys of one part of a recipe, from the tables that its reader follows."""
+    from bnn.executor import keys
+
+    stage = "a stage: `name`, and `args` if any. Left out: identity"
+    tables: dict[str, dict[str, str]] = {
+        "top": _meanings(keys.TOP),
+        "step": {**dict.fromkeys(keys.STAGES, stage), **_meanings(keys.STEP)},
+        "case": _meanings(keys.CASE),
+        "schedule": _meanings(keys.SCHEDULE),
+        "loss": _meanings(keys.LOSS),
+        "teacher": _kinds(keys.TEACHER),
+        "smoke": _meanings(keys.SMOKE),
+    }
+    return _table(("Key", "Meaning"), ((f"`{k}`", _cell(v)) for k, v in tables[part].items()))
+
+
+def _meanings(keys: Any) -> dict[str, str]:
+    return {name: key.meaning for name, key in keys.items()}
+
+
+def _kinds(kinds: Any) -> dict[str, str]:
+    """Return the keys of which one is given, and after each those that may come with it."""
+    found = {}
+    for kind, keys in kinds.items():
+        for name, key in keys.items():
+            found[name] = key.meaning if name == kind else f"with `{kind}`: {key.meaning}"
+    return found
+
+
 def _data_sets() -> str:
     from bnn.training import DATASETS
 
@@ -370,6 +400,13 @@ _FILL = {
     ("table", "packed-limits"): _limits,
     ("table", "recipes"): _recipes,
     ("table", "data-sets"): _data_sets,
+    ("table", "recipe-top"): lambda: _recipe_keys("top"),
+    ("table", "recipe-step"): lambda: _recipe_keys("step"),
+    ("table", "recipe-case"): lambda: _recipe_keys("case"),
+    ("table", "recipe-schedule"): lambda: _recipe_keys("schedule"),
+    ("table", "recipe-loss"): lambda: _recipe_keys("loss"),
+    ("table", "recipe-teacher"): lambda: _recipe_keys("teacher"),
+    ("table", "recipe-smoke"): lambda: _recipe_keys("smoke"),
     ("table", "losses"): _losses,
     ("table", "optimizers"): _optimizers,
     ("table", "parameter-rules"): _parameter_rules,

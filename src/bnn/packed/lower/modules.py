@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bnn.layers import RPReLU
+from bnn.layers import PReLU, RPReLU
 from bnn.packed import layout
 from bnn.packed.graph import ValueRef
 from bnn.packed.lower.builder import Builder, Untranslated
@@ -262,6 +262,7 @@ MODULES: dict[type[nn.Module], Translator] = {
     nn.ReLU: _relu,
     nn.ReLU6: unary("relu6"),
     nn.PReLU: _prelu,
+    PReLU: _prelu,
     RPReLU: _rprelu,
     nn.LeakyReLU: lambda b, m, x: leaky_relu(b, x, m.negative_slope),
     nn.Hardtanh: lambda b, m, x: hardtanh(b, x, m.min_val, m.max_val),
