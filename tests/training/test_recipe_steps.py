@@ -1,6 +1,9 @@
 """What a recipe says of training is what happens, and an interrupted run ends the same."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import ClassVar
 
@@ -378,6 +381,51 @@ def test_a_teacher_whose_layers_differ(train, tmp_path):
             )
         )
     assert not (tmp_path / "run").exists()
+
+
+def test_a_teacher_that_cannot_be_trained_first(train, tmp_path):
+    with pytest.raises(BnnError, match=r"one: .*num_classes=3"):
+        train(TAUGHT % "model: resnet8, args: {num_classes: 3}")
+    losses = "losses: [{name: attention, args: {layers: [layer1], teacher_layers: [layer9]}}]"
+    with pytest.raises(BnnError, match=r"one: .*no module 'layer9'"):
+        train(f"one: {{epochs: 1, {losses}, teacher: {{model: resnet8}}}}")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_two_processes_share_teachers_and_what_steps_have_left(tmp_path):
+    (tmp_path / "recipe.yaml").write_text(
+        "a: {epochs: 1, losses: [{name: distribution}], teacher: {model: resnet8, epochs: 1, "
+        "args: {width: 4}}}\n"
+        "b: {epochs: 1, losses: [{name: logit_kd}], teacher: {step: a}, ema: 0.9, "
+        "reestimate_batch_norm: 2}\n"
+        "c: {epochs: 1, initialise_from: {step: a}}\n"
+    )
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import torch\n"
+        "from bnn.training import TrainConfig, fit\n"
+        "torch.set_num_threads(1)\n"
+        "result = fit(TrainConfig(model_args={'width': 4}, recipe='recipe.yaml', out='run',\n"
+        "    batch_size=128, devices=2, strategy='ddp'), progress=False)\n"
+        "print(result.test_accuracy, result.is_main)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error::UserWarning", str(program)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    said = [line.split() for line in done.stdout.splitlines()]
+    assert sorted(main for _, main in said) == ["False", "True"]
+    assert said[0][0] == said[1][0]
+    final = load_checkpoint(tmp_path / "run" / "final.ckpt")
+    assert [row["step"] for row in final.history] == [0, 1, 2]
+    assert load_checkpoint(tmp_path / "run" / "teacher").config.devices == 2
 
 
 # ---- optimizer

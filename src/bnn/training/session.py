@@ -121,6 +121,11 @@ class Session:
                 FeatureTap(trials[plan.teacher], losses.teacher_layers).remove()
             elif isinstance(plan.teacher, Mapping):
                 FeatureTap(self._load(plan.teacher).network, losses.teacher_layers).remove()
+            elif plan.teacher is not None:
+                network = build_model(
+                    plan.teacher, self.splits.input_shape, self.splits.num_classes
+                )
+                FeatureTap(network, losses.teacher_layers).remove()
         except BnnError as error:
             raise type(error)(f"{plan.name}: {error}") from error
 

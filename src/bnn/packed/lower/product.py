@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bnn.errors import PackedError
 from bnn.layers import BinaryLayer
-from bnn.layers.levels import Factors
+from bnn.layers.levels import Factors, leaves_taps_out
 from bnn.packed import functional
 from bnn.packed.decompose import float32
 from bnn.packed.graph import ValueRef
@@ -121,42 +121,35 @@ class Product:
     def _rest(
         self, bits: list[ValueRef], b: Tensor | None
     ) -> tuple[Tensor | None, ValueRef | None]:
-        """Return what is added for each filter, or for each filter and place."""
-        builder, w = self.builder, self.w
+        """Return what is added for each filter, and for each filter and place."""
+        w = self.w
         vector = None if self.layer.bias is None else float32(self.layer.bias)
         spatial: ValueRef | None = None
         if b is not None:
             factor = _float(_times(b, w.scale))
             assert factor is not None  # noqa: S101 - b is given
             counts = _counts(w.integers)
-            if not any(self.geometry["padding"]):
+            if leaves_taps_out(self.layer):
+                spatial = self._by_filter(self._sums_of_ones(counts), factor)
+            else:
                 shift = counts.flatten(1).sum(1) * factor
                 vector = shift if vector is None else shift + vector
-            else:
-                spatial = self._sums_of_ones(counts)
-                spatial = self._by_filter("mul", spatial, factor.expand(len(w.integers)))
-                if vector is not None:
-                    spatial, vector = self._by_filter("add", spatial, vector), None
         if w.offset is not None:
-            seen = self._seen(bits, b)
-            seen = self._by_filter("mul", seen, float32(w.offset))
-            if vector is not None:  # the order is that of the layer: this, then the products
-                seen, vector = self._by_filter("add", seen, vector), None
-            spatial = (
-                seen if spatial is None else builder.emit("binary", [spatial, seen], function="add")
-            )
+            seen = self._for_filters(self._seen(bits, b), float32(w.offset))
+            if spatial is not None:
+                seen = self.builder.emit("binary", [spatial, seen], function="add")
+            spatial = seen
         return vector, spatial
 
     def _seen(self, bits: list[ValueRef], b: Tensor | None) -> ValueRef:
         """Emit the sums of the input under each position of the filter, of each group."""
         builder, name = self.builder, self.builder.layer
-        weight, groups = self.w.integers, self.geometry["groups"]
-        box = weight.new_ones((groups, *weight.shape[1:]))
+        groups = self.geometry["groups"]
+        box = self.w.integers.new_ones((groups, *self.w.integers.shape[1:]))
         counts = _counts(box)
         a = self.given.scale if self.given is not None else None
-        scale = None if a is None else a.expand(groups)
-        padded = any(self.geometry["padding"])
-        shift = None
+        scale, shift = None if a is None else a.expand(groups), None
+        padded = leaves_taps_out(self.layer)
         if b is not None and not padded:
             shift = counts.flatten(1).sum(1) * b
         whole = self.w
@@ -167,24 +160,39 @@ class Product:
         finally:
             self.w, builder.layer = whole, name
         if b is not None and padded:
-            count = self._sums_of_ones(counts[:1])
-            count = builder.emit("scalar", [count], function="mul", value=float(b))
+            count = self._by_filter(self._sums_of_ones(counts), b)
             seen = builder.emit("binary", [seen, count], function="add")
-        if groups > 1:
-            repeats = len(weight) // groups
-            seen = builder.emit("repeat_interleave", [seen], repeats=repeats, dim=self.axis)
         return seen
+
+    def _for_filters(self, seen: ValueRef, offset: Tensor) -> ValueRef:
+        """Emit the product of each group's sums and each of its filters' offset.
+
+        As a convolution of one channel, whose sums are one product each.
+        """
+        builder, geometry = self.builder, self.geometry
+        if len(geometry["stride"]) == 0:  # a linear layer
+            return self._by_filter(seen, offset)
+        axes = builder.rank(seen) - 2
+        return builder.emit(
+            "conv",
+            [seen],
+            {"weight": offset.view(-1, 1, *[1] * axes)},
+            stride=[1] * axes,
+            padding=[0] * axes,
+            dilation=[1] * axes,
+            groups=geometry["groups"],
+        )
 
     def _sums_of_ones(self, counts: Tensor) -> ValueRef:
         """Emit a convolution of an image of ones with the weight's sums over its channels.
 
         All are integers, so a float convolution is exact.
         """
-        builder, g = self.builder, self.geometry
+        builder = self.builder
         ones = builder.emit("slice", [self.x], dim=1, start=0, stop=1, step=1)
         ones = builder.emit("unary", [ones], function="zeros_like")
         ones = builder.emit("scalar", [ones], function="add", value=1.0)
-        pads = g["padding"]
+        geometry, pads = self.geometry, self.geometry["padding"]
         if any(pads[i] != pads[i + 1] for i in range(0, len(pads), 2)):
             last_first = [pad for i in range(len(pads) - 2, -1, -2) for pad in pads[i : i + 2]]
             ones = builder.emit("pad", [ones], pads=last_first, mode="constant", value=0.0)
@@ -193,24 +201,23 @@ class Product:
             "conv",
             [ones],
             {"weight": counts},
-            stride=g["stride"],
+            stride=geometry["stride"],
             padding=pads[::2],
-            dilation=g["dilation"],
+            dilation=geometry["dilation"],
             groups=1,
         )
 
-    def _by_filter(self, function: str, x: ValueRef, vector: Tensor) -> ValueRef:
-        """Emit a function of each filter's floats and its number.
+    def _by_filter(self, x: ValueRef, vector: Tensor) -> ValueRef:
+        """Emit the product of each filter's floats and its number.
 
         As ``binary``, not as the epilogue of what is before: of a float convolution's weight it
         would become a part, and exact sums would be no more.
         """
         rank = self.builder.rank(x)
-        axis = self.axis % rank
         shape = [1] * rank
-        shape[axis] = -1
+        shape[self.axis % rank] = -1
         constant = self.builder.emit("constant", [], {"value": vector.view(shape)})
-        return self.builder.emit("binary", [x, constant], function=function)
+        return self.builder.emit("binary", [x, constant], function="mul")
 
 
 def _counts(integers: Tensor) -> Tensor:
