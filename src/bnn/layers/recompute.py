@@ -60,6 +60,8 @@ def recompute_outputs() -> Iterator[None]:
     noted: dict[int, _Noted] = {}
 
     def keep(tensor: Tensor) -> Tensor | _Again:
+        if not noted or type(tensor) not in (Tensor, torch.nn.Parameter):
+            return tensor
         found = noted.get(tensor.data_ptr())
         if found is None or found.storage.expired() or found.layout != _layout(tensor):
             return tensor
@@ -72,6 +74,7 @@ def recompute_outputs() -> Iterator[None]:
             yield
     finally:
         _local.noted = before
+        noted.clear()  # what autograd keeps refers to it
 
 
 def _give(kept: Tensor | _Again) -> Tensor:
