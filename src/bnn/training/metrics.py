@@ -154,4 +154,5 @@ class _Results(MeasuringHook):
     @torch.no_grad()
     def __call__(self, module: nn.Module, inputs: Any, output: Any = None) -> None:  # noqa: ARG002
         if self.count.balance.enabled:
-            self.count.add(output)
+            # Of the factors of an InputBinarizer, the first has the signs.
+            self.count.add(output[0] if isinstance(output, tuple) else output)
