@@ -114,6 +114,8 @@ class SignBalance:
 class _Count(MeasuringHook):
     """The hook of one layer's activation stage."""
 
+    only_measures = True  # for compact layers: they may call it with signs that have no graph
+
     def __init__(self, balance: SignBalance) -> None:
         self.balance = balance
         self.negative: Tensor | int = 0  # on the device: reading it at each step would wait for it
