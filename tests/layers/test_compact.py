@@ -22,6 +22,7 @@ from bnn.ops import (
     XNORScaleBinarizer,
     XNORWeightBinarizer,
     binarizers,
+    sign,
 )
 from bnn.ops.base import SignForm
 from bnn.ops.sign import SignFunction
@@ -411,6 +412,33 @@ def test_computations_of_ones_own_are_plain():
 def test_hooks_on_a_binarizer_are_called():
     layer, seen = binary(nn.Linear, 8, 2), []
     layer.activation_pre_process.register_forward_hook(lambda *_: seen.append(1))
+    check(layer, torch.randn(3, 8), used=False)
+    assert seen
+
+
+def test_hooks_that_only_measure_see_the_signs():
+    layer, x, seen = binary(nn.Linear, 8, 2), torch.randn(3, 8), []
+
+    class Look:
+        only_measures = True
+
+        def __call__(self, module, inputs, output):
+            seen.append((module, inputs[0], output))
+
+    layer.activation_pre_process.register_forward_hook(Look())
+    assert is_used(layer, x)
+    seen.clear()
+    layer(x)
+    ((module, given, signs),) = seen
+    assert module is layer.activation_pre_process
+    assert given is x
+    assert torch.equal(signs, sign(x))
+    assert not signs.requires_grad
+
+
+def test_hooks_on_a_weight_binarizer_are_called():
+    layer, seen = binary(nn.Linear, 8, 2), []
+    layer.weight_pre_process.register_forward_hook(lambda *_: seen.append(1))
     check(layer, torch.randn(3, 8), used=False)
     assert seen
 

@@ -94,6 +94,8 @@ def compact_forward(layer: BinaryLayer, x: Tensor, args: tuple[Any, ...]) -> Ten
     product = None if kernels is None else layer._product(x, *args)
     if product is None or not product.fits(x.shape, weight.shape):
         return None
+    if layer.weight_pre_process._forward_hooks:
+        return None
     weight_form = _sign_form(layer.weight_pre_process, weight)
     x_form = None if weight_form is None else _sign_form(layer.activation_pre_process, x)
     if x_form is None or weight_form is None:
@@ -110,6 +112,7 @@ def compact_forward(layer: BinaryLayer, x: Tensor, args: tuple[Any, ...]) -> Ten
         derived=weight_form.latent is not weight,
     )
     latent = x_form.latent
+    _measure(layer.activation_pre_process, x, latent)
     batch = latent.shape[: latent.dim() - product.axes - 1]
     if len(batch) != 1:
         latent = latent.reshape(-1, *latent.shape[len(batch) :])
@@ -128,14 +131,25 @@ def _sign_form(stage: nn.Module, x: Tensor) -> SignForm | None:
 
 
 def _is_watched(stage: nn.Module) -> bool:
+    hooks = stage._forward_hooks.values()
     return bool(
-        stage._forward_hooks
+        not all(getattr(hook, "only_measures", False) for hook in hooks)
+        or stage._forward_hooks_with_kwargs
         or stage._forward_pre_hooks
         or stage._backward_hooks
         or stage._backward_pre_hooks
         or "forward" in vars(stage)
         or nn.modules.module._has_any_global_hook()
     )
+
+
+@torch.no_grad()
+def _measure(stage: nn.Module, x: Tensor, latent: Tensor) -> None:
+    """Call the hooks that only look at the stage's result."""
+    if stage._forward_hooks:
+        signs = sign(latent)
+        for hook in stage._forward_hooks.values():
+            hook(stage, (x,), signs)
 
 
 class _Edge(torch.autograd.Function):

@@ -121,6 +121,8 @@ class _Count(MeasuringHook):
     cannot say is watched.
     """
 
+    only_measures = True  # for compact layers: they may call it with signs that have no graph
+
     def __init__(self, balance: SignBalance) -> None:
         self.balance = balance
         self.negative: Tensor | int = 0  # on the device: reading it at each step would wait for it
