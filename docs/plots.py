@@ -44,15 +44,23 @@ def build(name: str) -> nn.Module:
 
 
 def measure(stage: nn.Module) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return x, many draws of the forward, their mean, and the gradient of the sum.
+    """Return x, many draws of the forward, their mean, and what each value's gradient does to it.
 
-    The values stand in one row, so that a weight binarizer takes them for one filter.
+    The values stand in one row, so that a weight binarizer takes them for one filter; what reaches
+    the others through the filter's statistics is left out.
     """
     half = POINTS // 2
     x = (torch.arange(-half, half + 1) * (2 / half))[None].requires_grad_()  # 0 is one of them
     draws = torch.stack([stage(x).detach()[0] for _ in range(DRAWS)])
-    (gradient,) = torch.autograd.grad(stage(x).sum(), x)
-    return x.detach()[0], draws, draws.mean(0), gradient[0]
+    y = stage(x)[0]
+    gradients = [torch.autograd.grad(y[i], x, retain_graph=True)[0][0, i] for i in range(POINTS)]
+    return x.detach()[0], draws, draws.mean(0), torch.stack(gradients)
+
+
+def pieces(y: Tensor) -> list[slice]:
+    """Return where y goes on without a jump: no vertical lines are drawn."""
+    jumps = ((y.diff().abs() > 0.1 * (y.max() - y.min())).nonzero() + 1).flatten().tolist()
+    return [slice(a, b) for a, b in zip([0, *jumps], [*jumps, len(y)], strict=True)]
 
 
 def frame(axes: Axes, title: str) -> None:
@@ -77,8 +85,7 @@ def draw(name: str) -> Path:
         left.legend(frameon=False, loc="upper left", fontsize=8)
         left.set_ylim(-1.2, 1.9)
     else:
-        jump = x < 0  # two pieces: no vertical line where the sign jumps
-        for piece in (jump, ~jump):
+        for piece in pieces(mean):
             left.plot(x[piece], mean[piece], color=FORWARD)
         at_zero = mean[x == 0]
         left.plot([0] * len(at_zero), at_zero, "o", color=FORWARD, markersize=5)

@@ -82,7 +82,7 @@ WRONG = {
     r"Did you mean 'name'\? Allowed: args, name.",
     "step0: {Pre_Activation: {name: x}}": r"step0: unknown key 'Pre_Activation'. Did you mean 'pre",
     "step0: {weight: {name: XNORWeightBinariser}}": r"step0.weight.name: no binarizer "
-    r"'XNORWeightBinariser'. Did you mean 'XNORWeightBinarizer'\? Known: Advanced",
+    r"'XNORWeightBinariser'. Did you mean 'XNORWeightBinarizer'\? Known: AdaBin",
     "step0: {weight: {args: {}}}": r"step0.weight.name: no binarizer None",
     "step0: {weight: {name: [a]}}": r"step0.weight.name: no binarizer \['a'\]",
     "step0: {weight: XNORWeightBinarizer}": r"step0.weight: must be a mapping, got 'XNOR",

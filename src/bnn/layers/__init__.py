@@ -6,6 +6,7 @@ from bnn.layers.base import BinaryLayer
 from bnn.layers.conv import Conv1d, Conv2d, Conv3d
 from bnn.layers.conv_transpose import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from bnn.layers.linear import Linear
+from bnn.layers.rprelu import RPReLU
 
 BINARY_LAYERS: dict[type[nn.Module], type[BinaryLayer]] = {
     nn.Linear: Linear,
@@ -27,4 +28,5 @@ __all__ = [
     "ConvTranspose2d",
     "ConvTranspose3d",
     "Linear",
+    "RPReLU",
 ]

@@ -8,11 +8,13 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 
 from bnn.config import BConfig, Binarizer
 from bnn.errors import ConfigError
 from bnn.layers.kept import kept_factors
+from bnn.layers.levels import Factors, gives_factors, input_factors, product
 from bnn.ops.base import BinarizerFactory, WeightBinarizer, constructor_parameters
 
 STAGES = ("activation_pre_process", "activation_post_process", "weight_pre_process")
@@ -53,23 +55,26 @@ class BinaryLayer(nn.Module):
 
     def forward(self, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:  # noqa: A002 - as in nn
         """Run the stages around the float layer's own computation; its shapes are the same."""
-        x = self.activation_pre_process(input)
         binarizer = self.weight_pre_process
         if isinstance(binarizer, nn.Identity):
+            x = self.activation_pre_process(input)
             out = self._compute(x, binarizer(self.weight), self.bias, *args, **kwargs)
             return self.activation_post_process(out, input)  # type: ignore[no-any-return]
-        weight, scale = kept_factors(self, binarizer, self.weight, self._factors)
-        out = self._compute(x, weight, None, *args, **kwargs)
-        out = _affine(out, scale, self.bias, spatial=weight.dim() - 2)
+        levels = input_factors(self.activation_pre_process, input)
+        weight = kept_factors(self, binarizer, self.weight, self._factors)
+        if levels.are_plain and weight.offset is None:
+            out = self._compute(levels.integers, weight.integers, None, *args, **kwargs)
+            out = _affine(out, weight.scale, self.bias, spatial=weight.integers.dim() - 2)
+        else:
+            out = product(self, levels, weight, *args, **kwargs)
         return self.activation_post_process(out, input)  # type: ignore[no-any-return]
 
-    def _factors(self) -> tuple[Tensor, Tensor | None]:
-        """Return the binarized weight, and the scale that is left for the output."""
+    def _factors(self) -> Factors:
+        """Return the binarized weight, and the scale and offset that are left for the output."""
         binarizer = self.weight_pre_process
-        if isinstance(binarizer, WeightBinarizer) and _gives_factors(type(binarizer)):
-            weight, scale = binarizer(self.weight, factors=True)
-            return weight, scale
-        return binarizer(self.weight), None
+        if gives_factors(binarizer, WeightBinarizer):
+            return Factors(*binarizer(self.weight, factors=True))
+        return Factors(binarizer(self.weight))
 
     def _compute(
         self, x: Tensor, weight: Tensor, bias: Tensor | None, *args: Any, **kwargs: Any
@@ -170,11 +175,6 @@ def _affine(out: Tensor, scale: Tensor | None, bias: Tensor | None, spatial: int
 def _as(tensor: Tensor, other: Tensor) -> Tensor:
     """Return ``tensor`` in ``other``'s dtype; exported graphs stay clean where it has it."""
     return tensor if tensor.dtype == other.dtype else tensor.to(other.dtype)
-
-
-def _gives_factors(binarizer: type[WeightBinarizer]) -> bool:
-    """Say whether calling it can give the factors: not if a subclass has a forward of its own."""
-    return binarizer.forward is WeightBinarizer.forward
 
 
 def _new_mixed(binary: type[BinaryLayer], own: type[nn.Module]) -> BinaryLayer:
@@ -291,7 +291,9 @@ def _take_over(module: nn.Module, previous: nn.Module) -> None:
     fresh = module.state_dict(keep_vars=True)
     for name, old in previous.state_dict(keep_vars=True).items():
         new = fresh.get(name)
-        if not (isinstance(new, Tensor) and isinstance(old, Tensor) and new.shape == old.shape):
+        if not (isinstance(new, Tensor) and isinstance(old, Tensor)):
+            continue
+        if is_lazy(new) or new.shape != old.shape:
             continue
         if isinstance(new, nn.Parameter) and isinstance(old, nn.Parameter):
             path, _, leaf = name.rpartition(".")

@@ -13,9 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from bnn.layers.levels import Factors
 from bnn.ops.base import BinarizerBase
-
-Factors = tuple[Tensor, Tensor | None]
 
 
 class _Kept(NamedTuple):

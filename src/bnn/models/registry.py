@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from torch import nn
 
 from bnn.errors import ConfigError
+from bnn.layers import RPReLU
 from bnn.registry import Registry, did_you_mean
 
 ModelFactory = Callable[..., nn.Module]
@@ -65,7 +66,7 @@ GENOTYPES: Registry[object] = Registry("genotype")
 
 for _activation in (
     *(nn.ELU, nn.GELU, nn.Hardswish, nn.Hardtanh, nn.Identity, nn.LeakyReLU),
-    *(nn.PReLU, nn.ReLU, nn.ReLU6, nn.SiLU, nn.Tanh),
+    *(nn.PReLU, nn.ReLU, nn.ReLU6, nn.SiLU, nn.Tanh, RPReLU),
 ):
     ACTIVATIONS.register(_activation.__name__)(_activation)
 for _norm in (nn.BatchNorm2d, nn.Identity, nn.InstanceNorm2d, nn.SyncBatchNorm):

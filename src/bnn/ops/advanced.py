@@ -74,6 +74,8 @@ class AdvancedInputBinarizer(BinarizerBase):
         (1.0, 5.0)
     """
 
+    signs_input = True
+
     def __init__(
         self, derivative_funct: Callable[[Tensor], Tensor] | str = torch.tanh, t: float = 5
     ) -> None:

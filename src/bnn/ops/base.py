@@ -11,9 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from bnn.errors import ConfigError
+from bnn.ops.filters import by_filter
 from bnn.registry import Registry, did_you_mean
 
 Stage = Literal["value", "output"]
+Operand = Literal["any", "input", "weight"]
 
 binarizers: Registry[type[BinarizerBase]] = Registry("binarizer")
 """Class name -> class, for everything in ``bnn.ops`` that a recipe may name."""
@@ -89,6 +91,13 @@ def check_arguments(cls: type, kwargs: Mapping[str, Any]) -> None:
             )
 
 
+def check_above_zero(name: str, **values: float) -> None:
+    """Raise ConfigError if one of the arguments of a binarizer is not a number above 0."""
+    for key, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+            raise ConfigError(f"{name}: {key} is {value!r}; it must be a number above 0.")
+
+
 def _same(a: Any, b: Any) -> bool:
     """Compare arguments by value: tensors too, and a YAML file's list with a tuple."""
     if isinstance(a, Mapping) and isinstance(b, Mapping):
@@ -119,6 +128,20 @@ Allowed: derivative_funct, t.
     stage: ClassVar[Stage] = "value"
     """``"value"``: takes one tensor (pre processes). ``"output"``: takes (output, input)."""
 
+    operand: ClassVar[Operand] = "any"
+    """Which of a layer's operands one of stage ``"value"`` is made for."""
+
+    levels: ClassVar[tuple[float, ...] | None] = (-1.0, 1.0)
+    """Of stage ``"value"``: what an entry is in evaluation, up to a scale, if the arguments are the
+    defaults. None: two values that differ from filter to filter."""
+
+    signs_input: ClassVar[bool] = False
+    """Whether evaluation gives ``sign(x)`` and nothing else, so that bits hold it. It is said of
+    the class's own forward: a subclass that writes another one says it again."""
+
+    soft_in_training: ClassVar[bool] = False
+    """Whether training sees values between the levels."""
+
     def set_progress_(self, progress: float) -> None:
         """Move what is scheduled to where it stands at ``progress``, 0 to 1, of a training step.
 
@@ -133,6 +156,14 @@ Allowed: derivative_funct, t.
         """
         return None
 
+    def _state(self, cls: type[BinarizerBase], *arguments: Hashable) -> Hashable | None:
+        """Return the arguments for ``depends_on``; None in a subclass of ``cls`` of other code."""
+        own = type(self)
+        for method in ("forward", "decompose", "_scaled"):
+            if getattr(own, method, None) is not getattr(cls, method, None):
+                return None
+        return arguments
+
     @classmethod
     def with_args(cls, **kwargs: Any) -> BinarizerFactory:
         """Return a factory of this class with these arguments fixed.
@@ -143,13 +174,45 @@ Allowed: derivative_funct, t.
         return BinarizerFactory(cls, kwargs)
 
 
+class InputBinarizer(BinarizerBase):
+    """Base of the activation binarizers whose result is integers times a scale plus an offset.
+
+    A subclass writes :meth:`decompose`. Called as a module, it returns the result; a binary layer
+    asks for the factors, and computes with the integers, whose sums are exact in every order of
+    adding. A convolution's padding is of 0 in the result: a padded tap contributes nothing.
+
+    Example:
+        >>> from bnn.ops import AdaBinInputBinarizer
+        >>> binarizer = AdaBinInputBinarizer(alpha=0.5, beta=0.25)
+        >>> binarizer(torch.tensor([0.3, 0.2]))
+        tensor([ 0.7500, -0.2500], grad_fn=...)
+        >>> [part.tolist() for part in binarizer(torch.tensor([0.3, 0.2]), factors=True)]
+        [[1.0, -1.0], 0.5, 0.25]
+    """
+
+    operand = "input"
+
+    def decompose(self, x: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Return the integers, of x's shape, and scale and offset, of no axes each, or None."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor, *, factors: bool = False) -> Any:
+        """Return the binarized input, same shape and dtype, or, if asked, its three factors."""
+        integers, scale, offset = self.decompose(x)
+        if factors:
+            return integers, scale, offset
+        value = integers if scale is None else integers * scale.to(x.dtype)
+        return value if offset is None else value + offset.to(x.dtype)
+
+
 class WeightBinarizer(BinarizerBase):
     """Base of the weight binarizers whose result is signs times one scale per filter.
 
     A subclass writes :meth:`decompose`. Called as a module, it returns the product; a binary layer
     asks for the factors, computes with the signs and scales its output. Sums of +-1 are exact
     integers in every order of adding, so a sum of 0 is 0 everywhere (training, a compiled graph, a
-    1-bit kernel), not a rounding error whose sign the next layer would take.
+    1-bit kernel), not a rounding error whose sign the next layer would take. Other small integers
+    in the place of the signs, and an offset for each filter, are possible too.
 
     Example:
         >>> from bnn.ops import XNORWeightBinarizer
@@ -160,19 +223,33 @@ class WeightBinarizer(BinarizerBase):
         (tensor([[ 1., -1.]]), tensor([1.]))
     """
 
-    def decompose(self, weight: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Return the signs, of the weight's shape, and the scale, of shape ``(O,)``, or None."""
+    operand = "weight"
+    _transposed: int | None = None  # groups of a transposed convolution: see bnn.ops.filters
+
+    def decompose(self, weight: Tensor) -> tuple[Tensor, ...] | tuple[Tensor, Tensor | None]:
+        """Return the signs, of the weight's shape, and the scale, of shape ``(O,)``, or None.
+
+        A third factor is what is added to each filter, of shape ``(O,)``.
+        """
         raise NotImplementedError
 
     def forward(self, weight: Tensor, *, factors: bool = False) -> Any:
-        """Return the binarized weight, same shape and dtype, or, if asked, its two factors."""
-        signs, scale = self.decompose(weight)
-        if factors:
-            return signs, scale
-        return signs if scale is None else self._scaled(signs, scale)
+        """Return the binarized weight, same shape and dtype, or, if asked, its factors."""
+        parts = self.decompose(weight)
+        return parts if factors else self._scaled(*parts)
 
-    def _scaled(self, signs: Tensor, scale: Tensor) -> Tensor:
-        return signs * scale.view(-1, *[1] * (signs.dim() - 1))
+    def _scaled(self, signs: Tensor, scale: Tensor | None, offset: Tensor | None = None) -> Tensor:
+        """Return ``signs * scale + offset``, with the vectors along the filters."""
+        grouped, _ = by_filter(signs, self._transposed)
+        if self._transposed is None:
+            shape: tuple[int, ...] = (-1, *[1] * (signs.dim() - 1))
+        else:
+            shape = (self._transposed, 1, -1, *[1] * (signs.dim() - 2))
+        if scale is not None:
+            grouped = grouped * scale.view(shape)
+        if offset is not None:
+            grouped = grouped + offset.view(shape)
+        return grouped.view(signs.shape)
 
 
 def set_progress_(model: nn.Module, progress: float) -> nn.Module:

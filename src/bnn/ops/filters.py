@@ -15,13 +15,47 @@ def output_channels(module: nn.Module) -> int:
         >>> output_channels(nn.Linear(3, 5)), output_channels(nn.Conv2d(3, 8, 1))
         (5, 8)
     """
-    for name in ("out_channels", "out_features"):
+    return _channels(module, "out")
+
+
+def input_channels(module: nn.Module) -> int:
+    """Return the number of input channels (features) of a layer, those of all groups.
+
+    Example:
+        >>> input_channels(nn.Linear(3, 5)), input_channels(nn.Conv2d(4, 8, 1, groups=2))
+        (3, 4)
+    """
+    return _channels(module, "in")
+
+
+def _channels(module: nn.Module, side: str) -> int:
+    for name in (f"{side}_channels", f"{side}_features"):
         if hasattr(module, name):
             return int(getattr(module, name))
     raise ConfigError(
-        f"{type(module).__name__} has neither out_channels nor out_features, so its number of "
-        "output channels is unknown."
+        f"{type(module).__name__} has neither {side}_channels nor {side}_features, so its number "
+        f"of {side}put channels is unknown."
     )
+
+
+def filter_size(weight: Tensor, transposed: int | None = None) -> int:
+    """Return the number of entries of one filter of a weight; see :func:`by_filter`.
+
+    Example:
+        >>> filter_size(torch.zeros(8, 3, 5, 5)), filter_size(torch.zeros(8, 3, 5, 5), 2)
+        (75, 100)
+    """
+    return weight.numel() // max(output_count(weight, transposed), 1)
+
+
+def output_count(weight: Tensor, transposed: int | None = None) -> int:
+    """Return the number of filters of a weight; see :func:`by_filter`.
+
+    Example:
+        >>> output_count(torch.zeros(8, 3, 5, 5)), output_count(torch.zeros(8, 3, 5, 5), 2)
+        (8, 6)
+    """
+    return weight.shape[0] if transposed is None else transposed * weight.shape[1]
 
 
 def transposed_groups(module: nn.Module | None) -> int | None:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bnn.ops.base import BinarizerBase, binarizers
+from bnn.ops.base import BinarizerBase, binarizers, check_above_zero
 
 
 def sign(x: Tensor) -> Tensor:
@@ -36,6 +36,9 @@ def sign(x: Tensor) -> Tensor:
 class SignFunction(torch.autograd.Function):
     """Base of the surrogates: sign forward; a subclass writes backward with its slope.
 
+    Where the slope depends on more than x, the subclass writes ``forward(x, more)`` too: backward
+    finds what follows x in ``ctx.parameters``, and its result has a None for each.
+
     There is no ``jvp`` (forward-mode differentiation): torch.compile refuses functions with one.
     """
 
@@ -47,9 +50,11 @@ class SignFunction(torch.autograd.Function):
         return sign(x)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:  # noqa: ARG004
-        """Keep x, on which the slope depends."""
-        ctx.save_for_backward(*inputs)
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG004
+        """Keep x, on which the slope depends, and the slope's parameters."""
+        x, *parameters = inputs
+        ctx.save_for_backward(x)
+        ctx.parameters = tuple(parameters)
 
 
 class SignActivation(SignFunction):
@@ -75,19 +80,47 @@ class SignActivation(SignFunction):
         return torch.where(x.abs() <= 1, grad_output, 0)
 
 
+class ClippedSign(SignFunction):
+    """Sign, as ``ClippedSign.apply(x, clip)``; its slope is 1 up to and with the clip.
+
+    None passes the gradient everywhere.
+    """
+
+    @staticmethod
+    def forward(x: Tensor, clip: float | None) -> Tensor:  # type: ignore[override]  # noqa: ARG004
+        """Return ``sign(x)``."""
+        return sign(x)
+
+    @staticmethod
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None]:
+        """Pass the gradient where abs(x) <= clip."""
+        (x,) = ctx.saved_tensors
+        (clip,) = ctx.parameters
+        if clip is None:
+            return grad_output, None
+        return torch.where(x.abs() <= clip, grad_output, 0), None
+
+
 @binarizers.register("BasicInputBinarizer")
 class BasicInputBinarizer(BinarizerBase):
     r"""Binarize to {-1, +1} with the straight-through estimator.
 
     Forward:   :math:`q(x) = +1` if :math:`x \ge 0`, else :math:`-1`.
-    Backward:  :math:`\partial q / \partial x = 1` if :math:`|x| \le 1`, else 0.
+    Backward:  :math:`\partial q / \partial x = 1` if :math:`|x| \le clip`, else 0.
 
     A latent weight beyond the clip gets no gradient and stays there: see
     :func:`bnn.training.clamp_latent_weights_`.
 
+    Args:
+        clip: Up to where the gradient passes. QuickNet has 1.25, the binary DenseNets 1.3; None
+            passes it everywhere.
+
     Shape:
         - Input: :math:`(*)`, any floating dtype.
         - Output: same shape and dtype; every entry is -1 or +1, also at 0.
+
+    Raises:
+        ConfigError: If ``clip`` is not above 0.
 
     Reference:
         Hubara et al., *Binarized Neural Networks*, NeurIPS 2016. https://arxiv.org/abs/1602.02830
@@ -97,10 +130,26 @@ class BasicInputBinarizer(BinarizerBase):
         tensor([-1.,  1.,  1.])
     """
 
+    signs_input = True
+    clip: float | None = 1.0  # of one that was pickled before it had the argument
+
+    def __init__(self, clip: float | None = 1.0) -> None:
+        super().__init__()
+        if clip is not None:
+            check_above_zero("BasicInputBinarizer", clip=clip)
+        if clip != 1:
+            self.clip = clip
+
     def depends_on(self) -> Hashable | None:
         """Return that it depends on nothing."""
         return None if type(self).forward is not BasicInputBinarizer.forward else ()
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the signs of ``x``."""
-        return SignActivation.apply(x)  # type: ignore[no-any-return]  # untyped in torch
+        if self.clip == 1:
+            return SignActivation.apply(x)  # type: ignore[no-any-return]  # untyped in torch
+        return ClippedSign.apply(x, self.clip)  # type: ignore[no-any-return]
+
+    def extra_repr(self) -> str:
+        """Show the clip where it is not 1."""
+        return "" if self.clip == 1 else f"clip={self.clip}"

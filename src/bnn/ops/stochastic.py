@@ -50,6 +50,8 @@ class StochasticInputBinarizer(BinarizerBase):
         tensor([-1.,  1.,  1.])
     """
 
+    signs_input = True
+
     def forward(self, x: Tensor) -> Tensor:
         """Return random signs of ``x`` in training, its signs in evaluation."""
         function = SignActivationStochastic if self.training else SignActivation

@@ -32,6 +32,8 @@ class XNORWeightBinarizer(WeightBinarizer):
         center_weights: Subtract each filter's mean over its input channels first. A filter with
             one input channel (depthwise) is left as it is: its centred weights would all be 0.
         detach_alpha: Let no gradient through :math:`\alpha`, as Bi-Real Net and ReActNet do.
+        clamp_weights: Clamp the (centred) weights to [-1, 1] first, as the paper's own code does;
+            what is beyond gets no gradient through :math:`\alpha` either.
         module: The layer, given by it: a transposed convolution's filters lie on other axes.
 
     Shape:
@@ -48,11 +50,14 @@ class XNORWeightBinarizer(WeightBinarizer):
                 [ 0.1000,  0.1000]])
     """
 
+    clamp_weights = False  # of one that was pickled before it had the argument
+
     def __init__(
         self,
         compute_alpha: bool = True,
         center_weights: bool = False,
         detach_alpha: bool = False,
+        clamp_weights: bool = False,
         *,
         module: nn.Module | None = None,
     ) -> None:
@@ -67,41 +72,39 @@ class XNORWeightBinarizer(WeightBinarizer):
             compute_alpha=compute_alpha,
             center_weights=center_weights,
             detach_alpha=detach_alpha,
+            clamp_weights=clamp_weights,
             _transposed=transposed_groups(module),
         )
 
     def depends_on(self) -> Hashable | None:
         """Return the arguments."""
-        own = type(self)
-        if own.decompose is not XNORWeightBinarizer.decompose or (
-            own.forward is not WeightBinarizer.forward
-        ):
-            return None
-        return (self.compute_alpha, self.center_weights, self._transposed)
+        return self._state(
+            XNORWeightBinarizer,
+            self.compute_alpha,
+            self.center_weights,
+            self.clamp_weights,
+            self._transposed,
+        )
 
     def decompose(self, weight: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return the signs and, if ``compute_alpha``, alpha of shape ``(O,)``."""
         w, axes = by_filter(weight, self._transposed)
         if self.center_weights and w.shape[axes[0]] > 1:
             w = w - w.mean(axes[0], keepdim=True)
+        if self.clamp_weights:
+            w = w.clamp(-1, 1)
         signs = SignActivation.apply(w).view(weight.shape)
         if not self.compute_alpha:
             return signs, None
         alpha = w.abs().mean(axes).flatten()
         return signs, alpha.detach() if self.detach_alpha else alpha
 
-    def _scaled(self, signs: Tensor, scale: Tensor) -> Tensor:
-        if self._transposed is None:
-            return super()._scaled(signs, scale)
-        grouped, _ = by_filter(signs, self._transposed)
-        shape = (self._transposed, 1, -1, *[1] * (signs.dim() - 2))
-        return (grouped * scale.view(shape)).view(signs.shape)
-
     def extra_repr(self) -> str:
         """Show the options."""
         return (
             f"compute_alpha={self.compute_alpha}, center_weights={self.center_weights}, "
             f"detach_alpha={self.detach_alpha}"
+            + (f", clamp_weights={self.clamp_weights}" if self.clamp_weights else "")
         )
 
 

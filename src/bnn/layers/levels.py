@@ -1,0 +1,121 @@
+"""Layers whose operands have levels of their own: integers times a scale plus an offset."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from torch import Tensor, nn
+
+from bnn.ops.base import InputBinarizer
+from bnn.ops.filters import by_filter, transposed_groups
+
+if TYPE_CHECKING:
+    from bnn.layers.base import BinaryLayer
+
+
+class Factors(NamedTuple):
+    """An operand, ``integers * scale + offset``; what is None is left out.
+
+    The scale and the offset of an input have no axes; those of a weight have one, of its filters.
+    """
+
+    integers: Tensor
+    scale: Tensor | None = None
+    offset: Tensor | None = None
+
+    @property
+    def are_plain(self) -> bool:
+        """Whether there is nothing but integers."""
+        return self.scale is None and self.offset is None
+
+
+def gives_factors(binarizer: nn.Module, base: type[nn.Module]) -> bool:
+    """Say whether a binarizer can be asked for factors: not if it has a forward of its own."""
+    return isinstance(binarizer, base) and type(binarizer).forward is base.forward
+
+
+def input_factors(binarizer: nn.Module, x: Tensor) -> Factors:
+    """Return what an ``activation_pre_process`` makes of a layer's input."""
+    if gives_factors(binarizer, InputBinarizer):
+        return Factors(*binarizer(x, factors=True))
+    return Factors(binarizer(x))
+
+
+def product(layer: BinaryLayer, x: Factors, w: Factors, *args: Any, **kwargs: Any) -> Tensor:
+    """Return a layer's output, bias included, for operands with levels of their own.
+
+    With x = a s + b and, in filter f, w = alpha_f r + beta_f, a sum of products over the taps
+    within the image is four sums of integers, each of them exact::
+
+        y = sum(s r) * (a alpha_f) + (T * (b alpha_f) + bias_f + U * beta_f)
+        T = sum(r)                       U = sum(s) * a + K * b,   K = sum(1)
+
+    The steps are float operations in this order, here and in a packed network.
+
+    Args:
+        layer: Its ``_compute``, bias and geometry are used.
+        x: The input.
+        w: The weight.
+        args: Of ``layer.forward``, after the input.
+        kwargs: Likewise.
+    """
+    spatial = w.integers.dim() - 2
+
+    def sums(values: Tensor, weight: Tensor) -> Tensor:
+        return layer._compute(values, weight, None, *args, **kwargs)
+
+    def along(factor: Tensor) -> Tensor:
+        factor = factor.to(out.dtype)
+        return factor.view(-1, *[1] * spatial) if factor.dim() else factor
+
+    out = sums(x.integers, w.integers)
+    scale = _times(x.scale, w.scale)
+    rest = None if layer.bias is None else along(layer.bias)
+    if x.offset is not None:
+        factor = _times(x.offset, w.scale)
+        shift = _sums_of_ones(layer, x.integers, w.integers, sums) * along(factor)
+        rest = shift if rest is None else shift + rest
+    if w.offset is not None:
+        box = _box(layer, w.integers)
+        seen = sums(x.integers, box)
+        if x.scale is not None:
+            seen = seen * along(x.scale)
+        if x.offset is not None:
+            seen = seen + _sums_of_ones(layer, x.integers, box, sums) * along(x.offset)
+        groups = getattr(layer, "groups", 1)
+        if groups > 1:
+            seen = seen.repeat_interleave(len(w.offset) // groups, -spatial - 1)
+        shift = seen * along(w.offset)
+        rest = shift if rest is None else rest + shift
+    if scale is not None:
+        out = out * along(scale)
+    return out if rest is None else out + rest
+
+
+def _times(a: Tensor | None, b: Tensor | None) -> Any:
+    """Return the product of what is given; None if nothing is."""
+    if a is None or b is None:
+        return b if a is None else a
+    return a * b
+
+
+def _sums_of_ones(
+    layer: nn.Module, x: Tensor, weight: Tensor, sums: Callable[[Tensor, Tensor], Tensor]
+) -> Tensor:
+    """Return the sums for an input of ones, of which zero padding leaves some out at the border."""
+    transposed = transposed_groups(layer)
+    if getattr(layer, "padding_value", 0):  # each tap is within the padded image
+        grouped, axes = by_filter(weight, transposed)
+        return grouped.sum(axes).view(-1, *[1] * (weight.dim() - 2))
+    if weight.dim() == 2:
+        return sums(x.new_ones(x.shape[-1:]), weight)
+    shape = (1, *x.shape[1:]) if x.dim() == weight.dim() else x.shape
+    return sums(x.new_ones(shape), weight)
+
+
+def _box(layer: nn.Module, weight: Tensor) -> Tensor:
+    """Return one filter of ones for each group."""
+    if transposed_groups(layer) is not None:
+        return weight.new_ones((weight.shape[0], 1, *weight.shape[2:]))
+    return weight.new_ones((getattr(layer, "groups", 1), *weight.shape[1:]))
