@@ -17,10 +17,41 @@ from torch import nn
 
 from bnn.errors import ConfigError
 from bnn.layers import RPReLU
+from bnn.models.preprocessing import Preprocessing
 from bnn.registry import Registry, did_you_mean
 
 ModelFactory = Callable[..., nn.Module]
 F = TypeVar("F", bound=ModelFactory)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """The accuracy that others report of a network; nothing here was measured with this package.
+
+    Attributes:
+        top1: Per cent of the test images whose first answer is right.
+        top5: The same for the first five answers, where it is reported.
+        data: The data set.
+    """
+
+    top1: float
+    top5: float | None = None
+    data: str = "ImageNet"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figures:
+    """What a network costs with its default arguments; the tests count it again.
+
+    Attributes:
+        params: Parameters, with 2 for each channel of a batch norm.
+        bytes: Of these, with 1 bit for each binary weight and 4 bytes for each other number.
+        macs: Multiply-accumulates of one input, by the bits of their wider operand.
+    """
+
+    params: int
+    bytes: int
+    macs: Mapping[int, int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +67,9 @@ class ModelEntry:
         summary: One line for listings.
         tiny: Keywords that make a small instance with the same structure, for tests.
         tiny_shape: An input of the small instance, as (channels, height, width).
+        figures: Its costs, if they are known.
+        published: Its accuracy, if somebody reports one.
+        preprocessing: What an image must go through before the network sees it.
     """
 
     factory: ModelFactory
@@ -46,6 +80,9 @@ class ModelEntry:
     summary: str
     tiny: Mapping[str, object] = field(default_factory=dict)
     tiny_shape: tuple[int, int, int]
+    figures: Figures | None = None
+    published: Published | None = None
+    preprocessing: Preprocessing | None = None
 
     @property
     def keywords(self) -> tuple[str, ...]:
@@ -90,6 +127,9 @@ def register_model(
     summary: str,
     tiny: Mapping[str, object],
     tiny_shape: tuple[int, int, int],
+    figures: Figures | None = None,
+    published: Published | None = None,
+    preprocessing: Preprocessing | None = None,
 ) -> Callable[[F], F]:
     """Return a decorator that adds a factory to :data:`MODELS` under the factory's own name.
 
@@ -106,6 +146,9 @@ def register_model(
             summary=summary,
             tiny=tiny,
             tiny_shape=tiny_shape,
+            figures=figures,
+            published=published,
+            preprocessing=preprocessing,
         )
         MODELS.register(factory.__name__)(entry)
         return factory
