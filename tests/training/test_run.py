@@ -68,19 +68,24 @@ def test_the_bar_goes_to_stderr(tiny, capfd):
 
 
 def test_each_step_has_its_own_rate_decay_and_conversion(tiny, recipe, monkeypatch):
-    made = []
+    made, totals = [], []
     from bnn.training import module
 
-    original = module.make_optimizer
+    original, scheduler = module.make_optimizer, module.make_scheduler
 
-    def spy(model, **kwargs):
-        made.append(kwargs)
-        return original(model, **kwargs)
+    def spy(model, cases, *, learning_rate):
+        made.append([(case.claims, case.name, case.weight_decay) for case in cases])
+        return original(model, cases, learning_rate=learning_rate)
+
+    def spy_on_scheduler(*args, total, epochs):
+        totals.append((total, epochs))
+        return scheduler(*args, total=total, epochs=epochs)
 
     monkeypatch.setattr(module, "make_optimizer", spy)
+    monkeypatch.setattr(module, "make_scheduler", spy_on_scheduler)
     result = fit(tiny(recipe=recipe, epochs=2, schedule="linear"), progress=False)
-    assert [m["weight_decay"] for m in made] == [1e-4, 0]
-    assert {m["total"] for m in made} == {22}  # 1437 // 128 batches, 2 epochs
+    assert made == [[("rest", "adam", 1e-4)], [("rest", "adam", 0)]]
+    assert totals == [(22, 2)] * 2  # 1437 // 128 batches, 2 epochs
     history = rows(result.history)
     assert [(r["step"], r["step_name"], r["epoch"]) for r in history] == [
         ("0", "first", "1"),

@@ -2,42 +2,31 @@
 
 from __future__ import annotations
 
-import contextlib
-import inspect
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
-from bnn.config import BConfig, Binarizer, Identity
-from bnn.errors import ConfigError, RecipeError
+from bnn.config import BConfig
+from bnn.errors import RecipeError
+from bnn.executor.keys import STEP, STEP_KEYS, TOP
+from bnn.executor.schema import Place, known_keys, mapping, plain
+from bnn.executor.smoke import check_smoke, shrink
+from bnn.executor.stages import Catalog, UserModules, catalog, read_stages
 from bnn.executor.yaml_file import parse_yaml
-from bnn.ops.base import BinarizerBase, BinarizerFactory, binarizers, constructor_parameters
 from bnn.registry import did_you_mean
 
-Catalog = Mapping[str, type[nn.Module]]
-UserModules = Iterable[type[nn.Module]] | Catalog
-"""The caller's own classes that a recipe names: some classes, or name -> class."""
-
-_STAGES = {
-    "pre_activation": "activation_pre_process",
-    "post_activation": "activation_post_process",
-    "weight": "weight_pre_process",
-}
-_STEP_KEYS = (
-    *_STAGES,
-    *("ignore_layer_names", "ignore_if_present", "epochs", "learning_rate", "weight_decay"),
-)
-_TEXT_KEYS = ("name", "description", "reference")
+Plain = Mapping[str, Any]
+"""Checked content of a file: text, numbers, lists and mappings."""
 
 
 @dataclass(frozen=True)
 class RecipeStep:
     """One conversion and, where the file says so, how long and how to train after it.
+
+    What is None or empty was left out of the file. The mappings have the keys that
+    :mod:`bnn.executor.keys` lists; :func:`bnn.training.fit` looks up the names in them.
 
     Args:
         name: The step's key in the file.
@@ -45,9 +34,20 @@ class RecipeStep:
         ignore_layer_names: Names and patterns of layers left as they are; each must match.
         ignore_if_present: The same, but one that matches no layer is passed over: for a recipe
             that is not written for one network, for example ``$downsample$``.
-        epochs: Epochs to train, or None.
-        learning_rate: Initial learning rate, or None.
-        weight_decay: Weight decay, or None.
+        epochs: Epochs to train.
+        learning_rate: Initial learning rate.
+        weight_decay: Weight decay.
+        initialise_from: ``step`` or ``checkpoint`` whose weights it begins with; None for those
+            of the step before.
+        batch_size: Samples for each device and optimizer step.
+        optimizer: Cases that share the parameters.
+        schedule: How the learning rate falls.
+        losses: Terms of the sum that is trained.
+        teacher: ``step``, ``checkpoint``, ``torchvision`` or ``model`` that losses compare with.
+        clip_gradients: Bound of the gradient's norm.
+        clamp_latent: Bound of the latent weights.
+        ema: Decay of the average of the weights that the step leaves.
+        reestimate_batch_norm: Batches from which the norms' statistics are taken at its end.
     """
 
     name: str
@@ -57,6 +57,16 @@ class RecipeStep:
     epochs: int | None = None
     learning_rate: float | None = None
     weight_decay: float | None = None
+    initialise_from: Plain | None = None
+    batch_size: int | None = None
+    optimizer: tuple[Plain, ...] = ()
+    schedule: Plain | None = None
+    losses: tuple[Plain, ...] = ()
+    teacher: Plain | None = None
+    clip_gradients: float | None = None
+    clamp_latent: float | None = None
+    ema: float | None = None
+    reestimate_batch_norm: int | None = None
 
 
 @dataclass(frozen=True)
@@ -69,17 +79,50 @@ class Recipe:
         description: One line, or empty.
         reference: Address of the paper, or empty.
         source: The mapping it was read from, plain data: :func:`load_recipe` takes it again.
+        data: The data set for which epochs, batch sizes and network are given, or empty.
+        model: ``name``, ``args`` and ``elsewhere`` of the network that it is made for, or None.
+        file: What messages call it.
+        folder: Where the file lies, to which paths in it are relative.
     """
 
     name: str
     steps: tuple[RecipeStep, ...]
     description: str
     reference: str
-    source: Mapping[str, Any]
+    source: Plain
+    data: str = ""
+    model: Plain | None = None
+    file: str = "recipe"
+    folder: Path = Path()
 
     def as_dict(self) -> dict[str, Any]:
         """Return the recipe as plain data, fit for JSON or a checkpoint."""
         return {"name": self.name, **self.source}
+
+    def index(self, step: str) -> int:
+        """Return the place of the step of this name, which must be there."""
+        return [known.name for known in self.steps].index(step)
+
+    def line(self, index: int) -> tuple[int, ...]:
+        """Return the steps whose conversions a network has after step ``index``, in order.
+
+        They are all before it, unless one of them begins with the network of an earlier step.
+
+        Raises:
+            RecipeError: If there is no such step.
+
+        Example:
+            >>> content = {"a": {}, "b": {}, "c": {"initialise_from": {"step": "a"}}}
+            >>> [load_recipe(content).line(index) for index in range(3)]
+            [(0,), (0, 1), (0, 2)]
+        """
+        if not 0 <= index < len(self.steps):
+            raise RecipeError(
+                f"{self.name}: there is no step {index}; it has {len(self.steps)}, counted from 0."
+            )
+        source = self.steps[index].initialise_from or {}
+        before = self.index(source["step"]) if "step" in source else index - 1
+        return (*(self.line(before) if before >= 0 else ()), index)
 
 
 def packaged_recipes() -> dict[str, str]:
@@ -101,13 +144,18 @@ def packaged_recipes() -> dict[str, str]:
 def load_recipe(
     config: str | Path | Mapping[str, Any],
     user_modules: UserModules = (),
+    *,
+    smoke: bool = False,
 ) -> Recipe:
     """Read and check a whole recipe.
+
+    Names of optimizers, schedules, losses and networks are checked where training begins.
 
     Args:
         config: A path, the name of a packaged recipe, or a mapping with a file's content.
         user_modules: Classes that the recipe names beside the package's own: an iterable (their
             class names count), or a mapping name -> class.
+        smoke: Take the recipe's small variant: all steps, a few epochs each.
 
     Raises:
         RecipeError: If it is not found or malformed; the message names file, step and key, and
@@ -119,38 +167,72 @@ def load_recipe(
         >>> load_recipe({"step0": {"Weight": {"name": "XNORWeightBinarizer"}}})
         Traceback (most recent call last):
         bnn.errors.RecipeError: recipe: step0: unknown key 'Weight'. Did you mean 'weight'? \
-Allowed: pre_activation, post_activation, weight, ignore_layer_names, ignore_if_present, \
-epochs, learning_rate, weight_decay.
+Allowed: pre_activation, post_activation, weight, ...
     """
-    name, file, content = _read(config)
-    reader = _Reader(file, _catalog(user_modules))
-    content = reader.plain(content, "")
-    texts = {key: reader.text(content[key], key) for key in _TEXT_KEYS if key in content}
-    steps = tuple(
-        reader.step(key, value) for key, value in content.items() if key not in _TEXT_KEYS
-    )
+    name, file, folder, content = _read(config)
+    place, known = Place(file), catalog(user_modules)
+    content = plain(content, place)
+    names = [key for key in content if key not in TOP and key != "smoke"]
+    small = check_smoke(content.pop("smoke", None), place.at("smoke"), names)
+    steps = tuple(_step(key, content[key], place.at(key), known) for key in names)
     if not steps:
-        raise RecipeError(f"{file}: no step. Give at least one, for example step0.")
+        raise place.error("no step. Give at least one, for example step0.")
+    if smoke:
+        content = shrink(content, small, names)
+        steps = tuple(_step(key, content[key], place.at(key), known) for key in names)
+    top = mapping(TOP)({key: content[key] for key in TOP if key in content}, place)
+    _check_references(steps, place)
     return Recipe(
-        texts.get("name", name),
+        top.get("name", name),
         steps,
-        texts.get("description", ""),
-        texts.get("reference", ""),
+        top.get("description", ""),
+        top.get("reference", ""),
         source=content,
+        data=top.get("data", ""),
+        model=top.get("model"),
+        file=file,
+        folder=folder,
     )
 
 
-def _read(config: str | Path | Mapping[str, Any]) -> tuple[str, str, Any]:
-    """Return the recipe's name, what messages call it, and its unchecked content."""
+def _step(name: str, content: Any, place: Place, known: Catalog) -> RecipeStep:
+    if not isinstance(content, dict):
+        raise place.error(f"a step must be a mapping, got {content!r}.")
+    content = known_keys(content, place, STEP_KEYS)
+    settings = mapping(STEP)({key: content[key] for key in STEP if key in content}, place)
+    return RecipeStep(name, read_stages(content, place, known), **settings)
+
+
+def _check_references(steps: tuple[RecipeStep, ...], place: Place) -> None:
+    """Refuse a step that refers to one that is not before it."""
+    for index, step in enumerate(steps):
+        earlier = [known.name for known in steps[:index]]
+        for key in ("initialise_from", "teacher"):
+            wanted = (getattr(step, key) or {}).get("step")
+            if wanted is not None and wanted not in earlier:
+                raise (
+                    place.at(step.name)
+                    .at(key)
+                    .at("step")
+                    .error(
+                        f"no earlier step {wanted!r}.{did_you_mean(wanted, earlier)} "
+                        f"Earlier steps: {', '.join(earlier) or 'none'}."
+                    )
+                )
+
+
+def _read(config: str | Path | Mapping[str, Any]) -> tuple[str, str, Path, Any]:
+    """Return the recipe's name, what messages call it, its folder, and its unchecked content."""
     if isinstance(config, Mapping):
-        return "recipe", "recipe", config
+        return "recipe", "recipe", Path(), dict(config)
     if not isinstance(config, (str, Path)):
         raise RecipeError(
             f"a recipe is a path, a packaged name or a mapping; got a {type(config).__name__}."
         )
     packaged = packaged_recipes()
     if str(config) in packaged:
-        return str(config), f"{config}.yaml", parse_yaml(packaged[str(config)], f"{config}.yaml")
+        file = f"{config}.yaml"
+        return str(config), file, Path(), parse_yaml(packaged[str(config)], file)
     path = Path(config)
     try:
         data = path.read_bytes()
@@ -165,175 +247,4 @@ def _read(config: str | Path | Mapping[str, Any]) -> tuple[str, str, Any]:
             f"cannot read the recipe {str(config)!r}: {error.strerror or error}.{same} "
             f"Packaged recipes: {known}."
         ) from error
-    return path.stem, path.name, parse_yaml(data, path.name)
-
-
-def _catalog(user_modules: UserModules) -> dict[str, type[nn.Module]]:
-    """Return name -> class of everything that the recipe may name."""
-    known: dict[str, type[nn.Module]] = {name: binarizers[name] for name in binarizers}
-    known["Identity"] = Identity
-    if isinstance(user_modules, Mapping):
-        own = dict(user_modules)
-    else:
-        own = {getattr(cls, "__name__", repr(cls)): cls for cls in user_modules}
-    for name, cls in own.items():
-        if not (isinstance(cls, type) and issubclass(cls, nn.Module)):
-            raise ConfigError(
-                f"user_modules has {cls!r}; every entry must be a class of nn.Module."
-            )
-        if known.get(name, cls) is not cls:
-            raise ConfigError(f"user_modules has {name!r}, a name that bnn.ops has already.")
-        known[name] = cls
-    return known
-
-
-class _Reader:
-    """Checks the parts of one recipe; knows what messages call it."""
-
-    def __init__(self, file: str, catalog: Catalog) -> None:
-        self.file = file
-        self.catalog = catalog
-
-    def error(self, where: str, problem: str) -> RecipeError:
-        return RecipeError(": ".join(filter(None, (self.file, where, problem))))
-
-    def plain(self, value: Any, where: str, depth: int = 0) -> Any:
-        """Return a deep copy, refusing what JSON could not hold and endless nesting."""
-        if depth > 8:
-            raise self.error(where.split(".", 1)[0], "nested more than 8 levels deep.")
-        if value is None or isinstance(value, (bool, int, float, str)):
-            return value
-        if isinstance(value, (list, tuple)):
-            return [self.plain(item, f"{where}[{i}]", depth + 1) for i, item in enumerate(value)]
-        if not isinstance(value, Mapping):
-            raise self.error(where, f"{value!r} is no plain data (text, number, list, mapping).")
-        for key in value:
-            if not isinstance(key, str):
-                raise self.error(where, f"the key {key!r} is no text. Put it in quotes.")
-        return {
-            key: self.plain(item, f"{where}.{key}".lstrip("."), depth + 1)
-            for key, item in value.items()
-        }
-
-    def mapping(self, value: Any, where: str, allowed: Iterable[str]) -> dict[str, Any]:
-        if value is None:
-            return {}
-        if not isinstance(value, dict):
-            raise self.error(where, f"must be a mapping, got {value!r}.")
-        names = list(allowed)
-        for key in value:
-            if key not in names:
-                near = did_you_mean(key.lower(), names)
-                raise self.error(where, f"unknown key {key!r}.{near} Allowed: {', '.join(names)}.")
-        return value
-
-    def text(self, value: Any, where: str) -> str:
-        if not isinstance(value, str):
-            raise self.error(where, f"must be text, got {value!r}.")
-        return value
-
-    def step(self, name: str, content: Any) -> RecipeStep:
-        if not isinstance(content, dict):
-            raise self.error(name, f"a step must be a mapping, got {content!r}.")
-        content = self.mapping(content, name, _STEP_KEYS)
-        stages = {
-            field: self.stage(content.get(key), f"{name}.{key}", key)
-            for key, field in _STAGES.items()
-        }
-        return RecipeStep(
-            name,
-            BConfig(**stages),
-            ignore_layer_names=self.layer_names(content, name, "ignore_layer_names"),
-            ignore_if_present=self.layer_names(content, name, "ignore_if_present"),
-            epochs=self.whole(content, name, "epochs", 1),
-            learning_rate=self.number(content, name, "learning_rate", 0, above=True),
-            weight_decay=self.number(content, name, "weight_decay", 0),
-        )
-
-    def stage(self, content: Any, where: str, key: str) -> Binarizer:
-        if content is None:
-            return Identity
-        content = self.mapping(content, where, ("args", "name"))
-        name = content.get("name")
-        if not isinstance(name, str) or name not in self.catalog:
-            near = did_you_mean(str(name), self.catalog)
-            raise self.error(
-                f"{where}.name",
-                f"no binarizer {name!r}.{near} Known: {', '.join(sorted(self.catalog))}. Pass "
-                "classes of your own as user_modules.",
-            )
-        cls = self.catalog[name]
-        wanted = "output" if key == "post_activation" else "value"
-        if issubclass(cls, BinarizerBase) and cls.stage != wanted:
-            raise self.error(
-                f"{where}.name",
-                f"{name} takes "
-                + ("(layer output, layer input)" if cls.stage == "output" else "one tensor")
-                + f", so it cannot be a {key}.",
-            )
-        args = content.get("args")
-        if args is not None and not isinstance(args, dict):
-            raise self.error(f"{where}.args", f"must be a mapping, got {args!r}.")
-        return self.factory(cls, args or {}, f"{where}.args")
-
-    def factory(self, cls: type[nn.Module], args: dict[str, Any], where: str) -> Binarizer:
-        if not args:
-            return cls
-        try:
-            factory = BinarizerFactory(cls, args)
-        except ConfigError as error:
-            raise self.error(where, str(error)) from error
-        for name, value in args.items():
-            parameter = constructor_parameters(cls).get(name)
-            if parameter is not None and not _fits(value, parameter.default):
-                kind = type(parameter.default).__name__
-                raise self.error(f"{where}.{name}", f"must be of type {kind}, got {value!r}.")
-        return factory
-
-    def layer_names(self, content: dict[str, Any], step: str, key: str) -> tuple[str, ...]:
-        value, where = content.get(key), f"{step}.{key}"
-        if value is None:
-            return ()
-        if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
-            raise self.error(where, f"must be a list of names, got {value!r}.")
-        for name in value:
-            if len(name) > 1 and name[0] == name[-1] == "$":
-                try:
-                    re.compile(name[1:-1])
-                except re.error as error:
-                    raise self.error(
-                        where, f"{name!r} is no regular expression: {error}."
-                    ) from None
-        return tuple(value)
-
-    def number(
-        self, content: dict[str, Any], step: str, key: str, minimum: int, *, above: bool = False
-    ) -> float | None:
-        value = content.get(key)
-        if value is None:
-            return None
-        number = float("nan")
-        if not isinstance(value, bool):
-            with contextlib.suppress(TypeError, ValueError, OverflowError):
-                number = float(value)  # YAML reads 1e-3, without a dot, as text
-        if not minimum <= number < float("inf") or (above and number == minimum):
-            bound = f"{'>' if above else '>='} {minimum}"
-            raise self.error(f"{step}.{key}", f"must be a number {bound}, got {value!r}.")
-        return number
-
-    def whole(self, content: dict[str, Any], step: str, key: str, minimum: int) -> int | None:
-        number = self.number(content, step, key, minimum)
-        if number is not None and number != int(number):
-            raise self.error(f"{step}.{key}", f"must be a whole number, got {number!r}.")
-        return None if number is None else int(number)
-
-
-def _fits(value: Any, default: Any) -> bool:
-    """Say whether a value is of its default's type; True where the default says nothing."""
-    if default is None or default is inspect.Parameter.empty:
-        return True
-    if isinstance(default, bool) or isinstance(value, bool):
-        return isinstance(value, bool) == isinstance(default, bool)
-    if isinstance(default, (int, float)):
-        return isinstance(value, (int, float))
-    return not isinstance(default, str) or isinstance(value, str)
+    return path.stem, path.name, path.parent, parse_yaml(data, path.name)

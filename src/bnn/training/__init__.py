@@ -13,43 +13,100 @@ from typing import TYPE_CHECKING
 from bnn.training.extras import needs_extra
 
 if TYPE_CHECKING:
+    from bnn.training.averaging import WeightAverage
+    from bnn.training.batch_norm import reestimate_batch_norm_
+    from bnn.training.callbacks import EpochProgress as EpochProgress
     from bnn.training.callbacks import EpochRecord as EpochRecord
     from bnn.training.callbacks import EpochSeed as EpochSeed
     from bnn.training.checkpoint import Loaded, load_checkpoint
     from bnn.training.config import TrainConfig
     from bnn.training.data import DATASETS, DataEntry, DataSplits, load_data
     from bnn.training.evaluation import EvalResult, evaluate
+    from bnn.training.features import FeatureTap
+    from bnn.training.histograms import LayerHistograms as LayerHistograms
     from bnn.training.latent import binary_weight_signs, clamp_latent_weights_, flip_rate
+    from bnn.training.losses import (
+        LOSSES,
+        AttentionLoss,
+        BNNPlusLoss,
+        CrossEntropyLoss,
+        DistributionLoss,
+        LogitKDLoss,
+        Loss,
+        LossInputs,
+        WeightedLosses,
+    )
+    from bnn.training.metrics import SignBalance, saturated_share
     from bnn.training.module import Classifier as Classifier
+    from bnn.training.networks import with_recipe_network
+    from bnn.training.optimizers import (
+        OPTIMIZERS,
+        PARAMETER_RULES,
+        Bop,
+        CaseOptimizer,
+        OptimizerCase,
+        make_optimizer,
+    )
     from bnn.training.plots import plot_history
     from bnn.training.run import FitResult, fit
+    from bnn.training.schedules import SCHEDULES, Schedule, make_scheduler
+    from bnn.training.teacher import Teacher, load_teacher
 
 _HOME = {
-    "Classifier": "module",
+    "WeightAverage": "averaging",
+    "reestimate_batch_norm_": "batch_norm",
+    "EpochProgress": "callbacks",
     "EpochRecord": "callbacks",
     "EpochSeed": "callbacks",
+    "Loaded": "checkpoint",
+    "load_checkpoint": "checkpoint",
+    "TrainConfig": "config",
     "DATASETS": "data",
     "DataEntry": "data",
     "DataSplits": "data",
+    "load_data": "data",
     "EvalResult": "evaluation",
-    "FitResult": "run",
-    "Loaded": "checkpoint",
-    "TrainConfig": "config",
+    "evaluate": "evaluation",
+    "FeatureTap": "features",
+    "LayerHistograms": "histograms",
     "binary_weight_signs": "latent",
     "clamp_latent_weights_": "latent",
-    "evaluate": "evaluation",
-    "fit": "run",
     "flip_rate": "latent",
-    "load_checkpoint": "checkpoint",
-    "load_data": "data",
+    "AttentionLoss": "losses",
+    "BNNPlusLoss": "losses",
+    "CrossEntropyLoss": "losses",
+    "DistributionLoss": "losses",
+    "LOSSES": "losses",
+    "LogitKDLoss": "losses",
+    "Loss": "losses",
+    "LossInputs": "losses",
+    "WeightedLosses": "losses",
+    "SignBalance": "metrics",
+    "saturated_share": "metrics",
+    "Classifier": "module",
+    "with_recipe_network": "networks",
+    "Bop": "optimizers",
+    "CaseOptimizer": "optimizers",
+    "OPTIMIZERS": "optimizers",
+    "OptimizerCase": "optimizers",
+    "PARAMETER_RULES": "optimizers",
+    "make_optimizer": "optimizers",
     "plot_history": "plots",
+    "FitResult": "run",
+    "fit": "run",
+    "SCHEDULES": "schedules",
+    "Schedule": "schedules",
+    "make_scheduler": "schedules",
+    "Teacher": "teacher",
+    "load_teacher": "teacher",
 }
 
-# Classifier, EpochRecord and EpochSeed, for a Trainer of your own, need lightning: a star import
-# leaves them out.
+# Classifier, EpochProgress, EpochRecord, EpochSeed and LayerHistograms, for a Trainer of your own,
+# need lightning: a star import leaves them out.
 __all__ = [
     # run
     "TrainConfig",
+    "with_recipe_network",
     "fit",
     "FitResult",
     "evaluate",
@@ -62,10 +119,39 @@ __all__ = [
     "DataEntry",
     "DataSplits",
     "load_data",
-    # latent weights
+    # optimizers and schedules
+    "OPTIMIZERS",
+    "PARAMETER_RULES",
+    "OptimizerCase",
+    "make_optimizer",
+    "Bop",
+    "CaseOptimizer",
+    "SCHEDULES",
+    "Schedule",
+    "make_scheduler",
+    # losses
+    "LOSSES",
+    "Loss",
+    "LossInputs",
+    "WeightedLosses",
+    "CrossEntropyLoss",
+    "DistributionLoss",
+    "LogitKDLoss",
+    "AttentionLoss",
+    "BNNPlusLoss",
+    # teacher
+    "Teacher",
+    "load_teacher",
+    "FeatureTap",
+    # after training
+    "WeightAverage",
+    "reestimate_batch_norm_",
+    # latent weights and signs
     "binary_weight_signs",
     "clamp_latent_weights_",
     "flip_rate",
+    "saturated_share",
+    "SignBalance",
 ]
 
 

@@ -1,4 +1,4 @@
-"""What happens at the bounds of an epoch: seeds, flip rate, history, checkpoint."""
+"""What happens at the bounds of an epoch: seeds, schedules, flip rate, history, checkpoint."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback, RichProgressBar
 
+from bnn.ops.base import set_progress_
 from bnn.training.latent import binary_weight_signs, flip_rate
 from bnn.training.seeds import derive_seed
 
@@ -31,6 +32,18 @@ class EpochSeed(Callback):
         torch.manual_seed(
             derive_seed(self.seed, "epoch", self.step, trainer.current_epoch, trainer.global_rank)
         )
+
+
+class EpochProgress(Callback):
+    """Move what binarizers have scheduled, at the start of each epoch of a step.
+
+    EDE's slope, ReCU's tau and the like then stand at ``epoch / epochs``: the first epoch has
+    their start, whatever the step before left.
+    """
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Say how far the step is."""
+        set_progress_(module, trainer.current_epoch / max(trainer.max_epochs or 1, 1))
 
 
 class EpochRecord(Callback):
@@ -60,6 +73,7 @@ class EpochRecord(Callback):
         self.save = save
         self._signs: Mapping[str, torch.Tensor] = {}
         self._rate = 0.0
+        self._flip_rate: float | None = None
 
     def on_train_start(self, trainer: pl.Trainer, _module: pl.LightningModule) -> None:
         """Save the step's start, so that even an interrupt in the first epoch leaves something."""
@@ -71,7 +85,11 @@ class EpochRecord(Callback):
         self._signs = binary_weight_signs(module)
         self._rate = float(trainer.optimizers[0].param_groups[0]["lr"])
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+    def on_validation_start(self, _trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Measure the flips of training, before the average of the weights takes their place."""
+        self._flip_rate = flip_rate(self._signs, binary_weight_signs(module))
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, _module: pl.LightningModule) -> None:
         """Make the epoch's row; validation has already run."""
         metrics = trainer.callback_metrics
         total = self.before + trainer.current_epoch + 1
@@ -83,12 +101,12 @@ class EpochRecord(Callback):
             "learning_rate": self._rate,
             # The metrics are float32: nine digits hold all that they say.
             **{key: float(f"{metrics[key]:.9g}") for key in _MEASURED},
-            "flip_rate": flip_rate(self._signs, binary_weight_signs(module)),
+            "flip_rate": self._flip_rate,
         }
+        terms = {key: float(metrics[key]) for key in metrics if key.startswith("loss/")}
+        curves = {**{key: row[key] for key in _PLOTTED if row[key] is not None}, **terms}
         for logger in trainer.loggers:
-            logger.log_metrics(
-                {key: row[key] for key in _PLOTTED if row[key] is not None}, step=total
-            )
+            logger.log_metrics(curves, step=total)
         self.save(trainer, row)
 
 

@@ -12,7 +12,8 @@ The file is what ``torch.save`` makes of tensors and plain values::
     history     one mapping for each epoch so far
     own_model   whether the caller gave the network, so that its name says nothing
     model       state dict
-    training    {"optimizer": ..., "scheduler": ...}; absent from final.ckpt
+    training    {"optimizer": ..., "scheduler": ...}, and "average" if weights are averaged;
+                absent from final.ckpt and from what a step leaves for later ones
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from torch import nn
 from bnn import models
 from bnn.errors import BnnError, CheckpointError, ConfigError
 from bnn.executor.engine import BinaryChef
-from bnn.executor.recipe import UserModules
+from bnn.executor.stages import UserModules
 from bnn.training.config import TrainConfig
 from bnn.training.seeds import derive_seed
 
@@ -102,7 +103,7 @@ def load_checkpoint(
     """
     if not str(path):
         raise CheckpointError("the path is empty. Give a checkpoint or a run's folder.")
-    path = _file_of(Path(path))
+    path = checkpoint_file(Path(path))
     content = read_checkpoint(path)
     if model is None and content["own_model"]:
         raise CheckpointError(
@@ -131,7 +132,7 @@ def load_checkpoint(
     )
 
 
-def _file_of(path: Path) -> Path:
+def checkpoint_file(path: Path) -> Path:
     """Return the checkpoint that a run's folder stands for, any other path as it is."""
     found = [path / name for name in ("final.ckpt", "last.ckpt") if (path / name).is_file()]
     return found[0] if found else path
@@ -165,17 +166,26 @@ def convert_to_step(
     step: int,
     seed: int,
     user_modules: UserModules = (),
-    start: int = 0,
+    after: int | None = None,
 ) -> nn.Module:
-    """Convert in place for the steps ``start`` to ``step`` of a recipe, one after the other.
+    """Convert in place for a step of a recipe and for those whose network it begins with.
 
     Layers that a later step ignores keep what an earlier one gave them, so none can be left out.
+
+    Args:
+        model: Float, or as step ``after`` left it.
+        recipe: The recipe's content, None for a float network.
+        step: Index of the step.
+        seed: The run's.
+        user_modules: The caller's own binarizers that the recipe names.
+        after: The step before it on its line that has been run already.
     """
     if recipe is None:
         return model
     chef = BinaryChef(recipe, user_modules)
+    line = chef.recipe.line(step)
     with torch.random.fork_rng(devices=[]):
-        for index in range(start, step + 1):
+        for index in line if after is None else line[line.index(after) + 1 :]:
             torch.manual_seed(derive_seed(seed, "convert", index))
             model = chef.run_step(model, index)
     return model

@@ -10,8 +10,9 @@ from typing import Any
 
 from bnn.errors import ConfigError
 from bnn.registry import did_you_mean
+from bnn.training.schedules import SCHEDULES
 
-SCHEDULES = ("cosine", "linear", "constant")
+PRECISIONS = ("32-true", "bf16-mixed")
 
 Json = Any
 """What ``json.dumps`` takes; Python cannot spell it without recursion that dataclasses refuse."""
@@ -29,12 +30,16 @@ class TrainConfig:
         data_dir: Folder of the data, for the data sets that read one.
         split_seed: Which held-out split, for the data sets that come without one.
         recipe: Name of a packaged recipe, or path of a YAML file. None trains a float network.
+        smoke: Take the recipe's small variant: all its steps and losses, a few epochs each.
+        teacher: Instead of the recipe's teacher: a checkpoint or a run's folder, the name of a
+            network that is trained first, or ``"torchvision:NAME"`` (``:FILE`` for its weights).
+            A step that learns from an earlier step goes on doing so.
         epochs: Epochs of each step. Default: the step's own, else the data set's number, shared
             among the steps.
         learning_rate: At the start of each step. Default: the step's own, else the data set's.
         weight_decay: On the weights of layers only. Default: the step's own, else 0.
-        schedule: How the learning rate of a step falls: ``"cosine"`` or ``"linear"`` to 0, or
-            ``"constant"``.
+        schedule: How the learning rate of a step falls: ``"cosine"`` or ``"linear"`` to 0, in
+            ``"step"``s of a factor 0.1 at a half and three quarters, or ``"constant"``.
         batch_size: Samples for each device and optimizer step. Default: the data set's.
         seed: Start weights, order of the data, augmentation.
         num_workers: Processes that load data; 0 loads in the training process.
@@ -44,6 +49,9 @@ class TrainConfig:
             ``"ddp_find_unused_parameters_true"`` for a network some of whose parameters get no
             gradient.
         num_nodes: Machines that take part.
+        sync_batch_norm: Let batch norms see the batches of all devices as one.
+        precision: ``"32-true"``, or ``"bf16-mixed"``: float layers and sums in bfloat16; weights,
+            their signs, and the optimizer stay float32.
         clamp_latent: Bound of the latent weights after each optimizer step: 1 as in BinaryNet
             and XNOR-Net, 1.5 as in BNext. None leaves them free, as ReActNet does.
         out: The run's folder.
@@ -66,10 +74,12 @@ class TrainConfig:
     data_dir: str | None = None
     split_seed: int = 0
     recipe: str | None = None
+    smoke: bool = False
+    teacher: str | None = None
     epochs: int | None = None
     learning_rate: float | None = None
     weight_decay: float | None = None
-    schedule: str = "cosine"
+    schedule: str | None = None
     batch_size: int | None = None
     seed: int = 0
     num_workers: int = 0
@@ -77,13 +87,15 @@ class TrainConfig:
     devices: int | str = 1
     strategy: str = "auto"
     num_nodes: int = 1
+    sync_batch_norm: bool = False
+    precision: str = "32-true"
     clamp_latent: float | None = None
     out: str = "runs/bnn"
 
     def __post_init__(self) -> None:
-        for name in ("model", "data", "schedule", "accelerator", "strategy", "out"):
+        for name in ("model", "data", "accelerator", "strategy", "out"):
             _check_text(name, getattr(self, name))
-        for name in ("data_dir", "recipe"):
+        for name in ("data_dir", "recipe", "teacher", "schedule"):
             if getattr(self, name) is not None:
                 _check_text(name, getattr(self, name), optional=True)
         for name in ("epochs", "batch_size"):
@@ -95,9 +107,19 @@ class TrainConfig:
         _check_number("learning_rate", self.learning_rate, above=True)
         _check_number("weight_decay", self.weight_decay, above=False)
         _check_number("clamp_latent", self.clamp_latent, above=True)
-        if self.schedule not in SCHEDULES:
+        if not isinstance(self.smoke, bool):
+            raise ConfigError(f"smoke must be true or false; got {self.smoke!r}.")
+        if self.schedule is not None and self.schedule not in SCHEDULES:
             raise ConfigError(
                 f"schedule must be one of {', '.join(SCHEDULES)}; got {self.schedule!r}."
+            )
+        if not isinstance(self.sync_batch_norm, bool):
+            raise ConfigError(
+                f"sync_batch_norm must be true or false; got {self.sync_batch_norm!r}."
+            )
+        if self.precision not in PRECISIONS:
+            raise ConfigError(
+                f"precision must be one of {', '.join(PRECISIONS)}; got {self.precision!r}."
             )
         object.__setattr__(self, "model_args", _plain_mapping("model_args", self.model_args))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import nn
 
 from bnn.errors import DataError
-from bnn.executor.recipe import UserModules
+from bnn.executor.stages import UserModules
 from bnn.training.checkpoint import load_checkpoint
 from bnn.training.data import DATASETS, load_data
 from bnn.training.extras import needs_extra

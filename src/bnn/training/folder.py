@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bnn.errors import CheckpointError, ConfigError
+from bnn.executor.keys import TOP
 from bnn.training.checkpoint import (
     read_checkpoint,
     remove_partial,
@@ -39,7 +40,8 @@ class RunFolder:
     """Reads and writes the files of one run.
 
     ``config.json`` says what is trained, ``last.ckpt`` and ``history.csv`` how far it is,
-    ``final.ckpt`` is the result, ``tensorboard/`` has the curves.
+    ``final.ckpt`` is the result, ``tensorboard/`` has the curves. A step whose network a later one
+    needs leaves ``step-INDEX.ckpt``; a teacher that is trained first has the folder ``teacher``.
 
     Args:
         path: The folder; :meth:`begin` makes it.
@@ -76,13 +78,16 @@ class RunFolder:
                 f"{self._settings} is damaged, so that the run cannot be resumed."
             ) from error
         now = config.as_dict()
+        before = {**TrainConfig().as_dict(), **before}  # settings that it did not know yet
+        if "smoke" not in written["config"] and before.get("schedule") == "cosine":
+            before["schedule"] = None  # it had to be one, and this was what None is now
         for key in sorted({*before, *now} - {*_MAY_DIFFER}):
             if before.get(key) != now.get(key):
                 raise ConfigError(
                     f"{self.path} holds another run: {key} is {before.get(key)!r} there, but "
                     f"{now.get(key)!r} here. Use the same settings, or another folder as out."
                 )
-        if recipe_before != recipe:
+        if _steps(recipe_before) != _steps(recipe):
             raise ConfigError(
                 f"{self.path} holds another run: the recipe {config.recipe} has changed since it "
                 "began."
@@ -114,14 +119,22 @@ class RunFolder:
             raise CheckpointError(f"{self.last}: damaged: no usable 'training' in it.")
         return content
 
-    def save(self, content: Mapping[str, Any], *, final: bool = False) -> None:
-        """Replace the checkpoint, then the history that is in it.
+    def step_file(self, step: int) -> Path:
+        """Return where the network that a step left is, for the steps that need it."""
+        return self.path / f"step-{step}.ckpt"
+
+    def save(self, content: Mapping[str, Any], path: Path | None = None) -> None:
+        """Replace a checkpoint, then the history that is in it.
+
+        Args:
+            content: What it says.
+            path: Which; only ``last.ckpt``, the default, holds how training goes on.
 
         Raises:
             CheckpointError: If the disk does not take it; the files before it stay.
         """
-        path = self.final if final else self.last
-        if final:
+        path = path or self.last
+        if path != self.last:
             content = {key: value for key, value in content.items() if key != "training"}
         try:
             write_checkpoint(content, path)
@@ -130,6 +143,13 @@ class RunFolder:
             raise CheckpointError(
                 f"{path}: cannot be written ({error.strerror or error})."
             ) from error
+
+
+def _steps(recipe: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return what of a recipe decides how a run goes on: not its texts, nor the default network."""
+    if recipe is None:
+        return None
+    return {key: recipe[key] for key in recipe if key not in {*TOP} - {"data"}}
 
 
 def _as_csv(history: Iterable[Mapping[str, Any]]) -> str:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from torch import nn
 
-from bnn.executor.recipe import UserModules
+from bnn.executor.stages import UserModules
 from bnn.training.config import TrainConfig
 from bnn.training.data import load_data
 from bnn.training.extras import needs_extra
 from bnn.training.folder import RunFolder
-from bnn.training.plan import plan_steps, read_recipe
+from bnn.training.plan import StepPlan, plan_steps, read_recipe
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +54,9 @@ def fit(
 ) -> FitResult:
     """Train a network: float, or binary step by step as a recipe says.
 
-    Each step converts the network in place, then trains it with a new Adam and a new schedule.
+    Each step converts the network in place, then trains it with a new optimizer and schedule. (A
+    step that begins with the network of an earlier one, not of the one before, works on a copy.) A
+    teacher that the recipe wants trained is trained first, in the folder ``teacher`` of the run.
     After each epoch, ``last.ckpt`` and ``history.csv`` in ``config.out`` are replaced as wholes;
     a run that was killed or interrupted continues from there and, on one machine, ends with the
     very weights of a run that was not.
@@ -105,9 +108,10 @@ def fit(
         session.restore(folder.read_last())
     if main:
         folder.begin(config, recipe)
+    _train_teachers(plans, progress)
     session.train(progress=progress)
     if main:
-        folder.save(session.content(), final=True)
+        folder.save(session.content(), folder.final)
     row = session.history[-1]
     return FitResult(
         test_accuracy=row["test_accuracy"],
@@ -118,3 +122,12 @@ def fit(
         epochs=len(session.history),
         is_main=main,
     )
+
+
+def _train_teachers(plans: Sequence[StepPlan], progress: bool) -> None:
+    """Train the networks that steps learn from and nobody has given, or go on with that."""
+    found = [plan.teacher for plan in plans if isinstance(plan.teacher, TrainConfig)]
+    for config in {config.out: config for config in found}.values():
+        logger.info("the teacher: %s, in %s", config.model, config.out)
+        begun = Path(config.out, "config.json").exists()
+        fit(config, resume=begun, progress=progress)

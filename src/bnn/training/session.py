@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import logging
 import signal
 import threading
@@ -17,17 +18,30 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 
-from bnn.errors import CheckpointError, ConfigError
-from bnn.executor.recipe import UserModules
-from bnn.training.callbacks import EpochRecord, EpochSeed, Row, progress_bar
-from bnn.training.checkpoint import FORMAT, VERSION, build_model, convert_to_step
+from bnn.errors import BnnError, CheckpointError, ConfigError
+from bnn.executor.stages import UserModules
+from bnn.training.averaging import WeightAverage
+from bnn.training.callbacks import EpochProgress, EpochRecord, EpochSeed, Row, progress_bar
+from bnn.training.checkpoint import (
+    FORMAT,
+    VERSION,
+    build_model,
+    convert_to_step,
+    read_checkpoint,
+)
 from bnn.training.config import TrainConfig
-from bnn.training.data import DATASETS, DataSplits
+from bnn.training.data import DataSplits
 from bnn.training.data.module import TrainingData
+from bnn.training.features import FeatureTap
 from bnn.training.folder import HISTORY_COLUMNS, RunFolder
+from bnn.training.histograms import LayerHistograms
 from bnn.training.module import Classifier
+from bnn.training.optimizers import make_optimizer
 from bnn.training.plan import StepPlan
 from bnn.training.quiet import quiet_lightning
+from bnn.training.start import load_start_
+from bnn.training.synchronized import BatchNormSync
+from bnn.training.teacher import Teacher, load_teacher
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +82,10 @@ class Session:
         self.own_model = model is not None
         self.user_modules = user_modules
         self.model = model or build_model(config, splits.input_shape, splits.num_classes)
+        self._kept = {plan.teacher for plan in plans if isinstance(plan.teacher, int)}
+        self._kept |= {plan.line[-2] for plan in plans if _branches(plan)}
+        # What a step has left is put into a copy of the float network.
+        self._float = copy.deepcopy(self.model) if self._kept else None
         self.step = -1  # not yet converted for any
         self.epoch = 0
         self.history: list[Row] = []
@@ -81,12 +99,30 @@ class Session:
             ConfigError: If the network does not fit the data, or there is no such accelerator,
                 device or strategy.
         """
-        last, seed = len(self.plans) - 1, self.config.seed
-        trial = copy.deepcopy(self.model)
-        convert_to_step(trial, self.recipe, last, seed, self.user_modules)
-        self._check_logits(trial.eval())
+        trials: list[nn.Module] = []
+        for plan in self.plans:
+            trial = copy.deepcopy(trials[plan.line[-2]] if len(plan.line) > 1 else self.model)
+            after = plan.line[-2] if len(plan.line) > 1 else None
+            trials.append(self._converted(trial, plan.index, after))
+            self._check_step(plan, trials)
+        self._check_logits(trials[-1].eval())
         with quiet_lightning():
             self._trainer(self.plans[0], progress=False)
+
+    def _check_step(self, plan: StepPlan, trials: Sequence[nn.Module]) -> None:
+        """Try what a step asks of its network and of its teacher, where that is there already."""
+        model, losses = trials[plan.index], plan.make_losses()
+        try:
+            make_optimizer(model, plan.optimizer, learning_rate=plan.learning_rate)
+            FeatureTap(model, losses.layers).remove()
+            if plan.start is not None:
+                load_start_(model, plan.start)
+            if isinstance(plan.teacher, int):
+                FeatureTap(trials[plan.teacher], losses.teacher_layers).remove()
+            elif isinstance(plan.teacher, Mapping):
+                FeatureTap(self._load(plan.teacher).network, losses.teacher_layers).remove()
+        except BnnError as error:
+            raise type(error)(f"{plan.name}: {error}") from error
 
     @torch.no_grad()
     def _check_logits(self, model: nn.Module) -> None:
@@ -116,7 +152,10 @@ class Session:
         if content is None:
             return
         try:
-            self._convert(content["step"])
+            if content["step"] >= len(self.plans):
+                raise ValueError("the checkpoint is of a step that the recipe does not have")
+            self.model = self._converted(self.model, content["step"])
+            self.step = content["step"]
             self.model.load_state_dict(content["model"])
             self.epoch = content["epoch"]
             self.history = [_checked_row(row) for row in content["history"]]
@@ -132,8 +171,7 @@ class Session:
         """Do all that is left."""
         for plan in self.plans[max(self.step, 0) :]:
             if plan.index != self.step:
-                self._convert(plan.index)
-                self.epoch, self._resumed = 0, None
+                self._begin(plan)
             if self.epoch < plan.epochs:
                 logger.info(
                     "step %d of %d, %s: epochs %d to %d",
@@ -160,48 +198,87 @@ class Session:
             "model": {name: t.detach().cpu() for name, t in self.model.state_dict().items()},
         }
 
-    def _convert(self, step: int) -> None:
-        if step >= len(self.plans):
-            raise ValueError("the checkpoint is of a step that the recipe does not have")
-        self.model = convert_to_step(
-            self.model,
-            self.recipe,
-            step,
-            self.config.seed,
-            self.user_modules,
-            start=self.step + 1,
+    def _converted(self, model: nn.Module, step: int, after: int | None = None) -> nn.Module:
+        return convert_to_step(
+            model, self.recipe, step, self.config.seed, self.user_modules, after=after
         )
-        self.step = step
+
+    def _begin(self, plan: StepPlan) -> None:
+        """Make the network that a step begins with."""
+        model = self._left_by(plan.line[-2]) if _branches(plan) else self.model
+        after = plan.line[-2] if len(plan.line) > 1 else None
+        self.model = self._converted(model, plan.index, after)
+        if plan.start is not None:
+            load_start_(self.model, plan.start)
+        self.step, self.epoch, self._resumed = plan.index, 0, None
+
+    def _left_by(self, step: int) -> nn.Module:
+        """Return the network that an earlier step has left."""
+        path = self.folder.step_file(step)
+        content = read_checkpoint(path)
+        try:
+            model = self._converted(copy.deepcopy(self._float), step)  # type: ignore[arg-type]  # it is there if any step is kept
+            model.load_state_dict(content["model"])
+        except (RuntimeError, TypeError, ValueError) as error:
+            raise CheckpointError(
+                f"{path}: does not fit the run that {self.folder.path} describes."
+            ) from error
+        return model
+
+    def _teacher(self, plan: StepPlan) -> Teacher | None:
+        source = plan.teacher
+        if source is None:
+            return None
+        if isinstance(source, int):
+            return Teacher(self._left_by(source))
+        return self._load({"checkpoint": source.out} if isinstance(source, TrainConfig) else source)
+
+    def _load(self, source: Mapping[str, str]) -> Teacher:
+        return load_teacher(
+            source,
+            input_shape=self.splits.input_shape,
+            num_classes=self.splits.num_classes,
+            user_modules=self.user_modules,
+        )
 
     def _train_step(self, plan: StepPlan, progress: bool) -> None:
-        config = self.config
+        data = TrainingData(
+            self.splits,
+            batch_size=plan.batch_size,
+            num_workers=self.config.num_workers,
+            seed=self.config.seed,
+            step=plan.index,
+        )
+        norms = plan.reestimate_batch_norm
         module = Classifier(
             self.model,
             num_classes=self.splits.num_classes,
             learning_rate=plan.learning_rate,
-            weight_decay=plan.weight_decay,
-            schedule=config.schedule,
-            clamp_latent=config.clamp_latent,
+            optimizer=plan.optimizer,
+            schedule=plan.schedule,
+            losses=plan.make_losses(),
+            teacher=self._teacher(plan),
+            clamp_latent=plan.clamp_latent,
+            ema=plan.ema,
+            norm_batches=None if norms is None else functools.partial(data.norm_batches, norms),
             resumed=self._resumed,
-        )
-        data = TrainingData(
-            self.splits,
-            batch_size=config.batch_size or DATASETS[config.data].batch_size,
-            num_workers=config.num_workers,
-            seed=config.seed,
-            step=plan.index,
         )
         trainer = self._trainer(plan, progress)
         # Lightning's own checkpoints would restore these, and much else whose form changes from
         # version to version; at the bound of an epoch they are all that is needed.
         done: Any = trainer.fit_loop.epoch_progress.current
         done.ready = done.started = done.processed = done.completed = self.epoch
-        trainer.fit(module, datamodule=data)
+        try:
+            trainer.fit(module, datamodule=data)
+        finally:
+            module.on_fit_end()  # also where it was interrupted
 
     def _trainer(self, plan: StepPlan, progress: bool) -> pl.Trainer:
         config = self.config
         callbacks: list[pl.Callback] = [
             EpochSeed(config.seed, plan.index),
+            EpochProgress(),
+            LayerHistograms(plan.before, plan.clamp_latent or 1.0),
             EpochRecord(plan.index, plan.name, plan.before, self._save),
         ]
         if progress:
@@ -218,7 +295,11 @@ class Session:
                 devices=config.devices,
                 strategy=config.strategy,
                 num_nodes=config.num_nodes,
+                precision=config.precision,  # type: ignore[arg-type]  # Lightning spells it out
+                plugins=[BatchNormSync()] if config.sync_batch_norm else None,
                 max_epochs=plan.epochs,
+                gradient_clip_val=plan.clip_gradients,
+                inference_mode=False,  # what is measured may stay: no tensor may be of inference
                 callbacks=callbacks,
                 logger=board,
                 default_root_dir=self.folder.path,
@@ -240,16 +321,31 @@ class Session:
         if row is not None:
             self.history.append(row)
             self.epoch = row["epoch"]
-        if not trainer.is_global_zero:
-            return
-        training = {}
-        if row is not None:
-            scheduler: Any = trainer.lr_scheduler_configs[0].scheduler
-            training = {
-                "optimizer": trainer.optimizers[0].state_dict(),
-                "scheduler": scheduler.state_dict(),
-            }
-        self.folder.save({**self.content(), "training": training})
+        kept = row is not None and trainer.max_epochs == self.epoch and self.step in self._kept
+        if trainer.is_global_zero:
+            if kept:  # before last.ckpt says that the step is complete
+                self.folder.save(self.content(), self.folder.step_file(self.step))
+            training = {} if row is None else _state(trainer)
+            self.folder.save({**self.content(), "training": training})
+        if kept:
+            trainer.strategy.barrier()  # the others will read it
+
+
+def _branches(plan: StepPlan) -> bool:
+    """Say whether a step begins with the network of a step that is not the one before it."""
+    return len(plan.line) > 1 and plan.line[-2] != plan.index - 1
+
+
+def _state(trainer: pl.Trainer) -> dict[str, Any]:
+    """Return what training goes on with, beside the weights."""
+    scheduler: Any = trainer.lr_scheduler_configs[0].scheduler
+    state = {
+        "optimizer": trainer.optimizers[0].state_dict(),
+        "scheduler": scheduler.state_dict(),
+    }
+    module: Any = trainer.lightning_module
+    average: WeightAverage | None = module.average
+    return state if average is None else {**state, "average": average.state_dict()}
 
 
 def _checked_row(row: Any) -> Row:

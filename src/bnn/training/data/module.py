@@ -11,11 +11,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler, default_collate
 
 from bnn.training.data.arrays import ArrayData
-from bnn.training.data.registry import DataSplits, ImageData
+from bnn.training.data.registry import IGNORED, DataSplits, ImageData
 from bnn.training.seeds import derive_seed
-
-IGNORED = -1
-"""Label of the items that only fill up: neither loss nor accuracy counts them."""
 
 
 class _Items(Dataset[Any]):
@@ -119,6 +116,17 @@ class TrainingData(pl.LightningDataModule):
         items = _Items(self.splits.test)
         return self._loader(items, _InTurn(len(items), world, rank), drop_last=False)
 
+    def norm_batches(self, count: int) -> DataLoader[Any]:
+        """Return up to so many training batches as they are held out: in a fixed order, unchanged.
+
+        Every rank gets the same.
+        """
+        items = _Items(self.splits.train)
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, "batch norm", self.step))
+        order = torch.randperm(len(items), generator=generator).tolist()
+        whole = len(items) >= self.batch_size
+        return self._loader(items, order[: count * self.batch_size], drop_last=whole)
+
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:  # noqa: ARG002
         """Augment training batches."""
         augment = self.splits.augment
@@ -128,7 +136,7 @@ class TrainingData(pl.LightningDataModule):
         return augment(images), labels
 
     def _loader(
-        self, items: Dataset[Any], sampler: Sampler[int], *, drop_last: bool
+        self, items: Dataset[Any], sampler: Sampler[int] | list[int], *, drop_last: bool
     ) -> _EpochLoader:
         return _EpochLoader(
             items,

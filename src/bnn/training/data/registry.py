@@ -14,6 +14,9 @@ from bnn.registry import Registry
 Augment = Callable[[Tensor], Tensor]
 """Changes a batch of images (N, C, H, W) at random, with torch's generator."""
 
+IGNORED = -1
+"""Label of the items that only fill a batch up: neither loss nor accuracy counts them."""
+
 
 class ImageData(Sized, Protocol):
     """A torch data set whose items are (image, class index)."""

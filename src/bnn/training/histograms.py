@@ -1,0 +1,84 @@
+"""What each binary layer does, epoch by epoch, in TensorBoard."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch import Tensor
+
+from bnn.training.latent import binary_weight_layers, binary_weight_signs, flip_rate
+from bnn.training.metrics import SignBalance, saturated_share
+
+
+class LayerHistograms(Callback):
+    """Write, for each binary layer and epoch, what shows whether it learns.
+
+    - ``latent/LAYER``: histogram of the latent weights;
+    - ``saturated/LAYER``: share of them beyond the clip;
+    - ``flip_rate/LAYER``: share of binary weights whose sign differs from the epoch's start;
+    - ``negative/LAYER``: share of -1 in the layer's binarized input, over the epoch's training.
+
+    Logged to the trainer's TensorBoard loggers; without one it does nothing but count.
+
+    Args:
+        before: Epochs of earlier steps, so that all steps share one axis.
+        limit: The clip of the binarizer's gradient.
+
+    Example:
+        >>> trainer = pl.Trainer(callbacks=[LayerHistograms()], logger=False)
+    """
+
+    def __init__(self, before: int = 0, limit: float = 1.0) -> None:
+        self.before = before
+        self.limit = limit
+        self._signs: Mapping[str, Tensor] = {}
+        self._balance: SignBalance | None = None
+
+    def on_train_epoch_start(self, _trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Note the signs and begin to count."""
+        self._signs = binary_weight_signs(module)
+        self._balance = SignBalance(module)
+
+    def on_validation_start(self, *_: Any) -> None:
+        """Count training only."""
+        if self._balance is not None:
+            self._balance.enabled = False
+
+    def on_validation_end(self, *_: Any) -> None:
+        """Go on counting."""
+        if self._balance is not None:
+            self._balance.enabled = True
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Write the epoch."""
+        boards = [one.experiment for one in trainer.loggers if isinstance(one, TensorBoardLogger)]
+        epoch = self.before + trainer.current_epoch + 1
+        shares = self._stop_counting()
+        signs = binary_weight_signs(module)
+        for board in boards if trainer.is_global_zero else ():
+            for name, layer in binary_weight_layers(module):
+                short = name.removeprefix("model.")
+                weights = layer.weight.detach().float()
+                if weights.isfinite().all():  # a run that has diverged is no reason to stop here
+                    board.add_histogram(f"latent/{short}", weights, epoch)
+                board.add_scalar(f"saturated/{short}", saturated_share(layer, self.limit), epoch)
+                if name in self._signs:
+                    flipped = flip_rate({"": self._signs[name]}, {"": signs[name]})
+                    board.add_scalar(f"flip_rate/{short}", flipped, epoch)
+            for name, share in shares.items():
+                board.add_scalar(f"negative/{name.removeprefix('model.')}", share, epoch)
+
+    def on_exception(self, *_: Any) -> None:
+        """Leave no hook behind."""
+        self._stop_counting()
+
+    def _stop_counting(self) -> Mapping[str, float]:
+        balance, self._balance = self._balance, None
+        if balance is None:
+            return {}
+        balance.remove()
+        return balance.shares()

@@ -1,0 +1,82 @@
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from bnn import BConfig, prepare_binary_model
+from bnn.errors import ConfigError
+from bnn.ops import BasicInputBinarizer, XNORWeightBinarizer
+from bnn.training import SignBalance, saturated_share
+
+BINARY = BConfig(BasicInputBinarizer, weight_pre_process=XNORWeightBinarizer)
+
+
+def net():
+    model = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2), nn.Linear(2, 2), nn.Linear(2, 1))
+    return prepare_binary_model(model, BINARY, ignore_layers_name=["_first_", "_last_"])
+
+
+def test_saturated_share_counts_weights_beyond_the_limit():
+    model = net()
+    with torch.no_grad():
+        model[0].weight.fill_(9)  # float: not counted
+        model[1].weight.copy_(torch.tensor([[1.0, -1.0, 1.0001], [-2.0, 0.0, 0.5]]))
+        model[2].weight.zero_()
+    assert saturated_share(model) == pytest.approx(2 / 10)
+    assert saturated_share(model[1]) == pytest.approx(2 / 6)
+    assert saturated_share(model, limit=0.25) == pytest.approx(5 / 10)
+    assert saturated_share(nn.Linear(2, 2)) is None
+
+
+@pytest.mark.parametrize("limit", [0, -1, float("nan")])
+def test_limit_must_be_positive(limit):
+    with pytest.raises(ConfigError, match="limit"):
+        saturated_share(net(), limit)
+
+
+def test_balance_counts_over_passes_until_reset():
+    model = net()
+    seen = []
+    model[1].register_forward_pre_hook(lambda _, x: seen.append(x[0].detach()))
+    with SignBalance(model) as balance:
+        assert balance.shares() == {}
+        for _ in range(3):
+            model(torch.randn(8, 4))
+        expected = (torch.cat(seen) < 0).float().mean().item()
+        assert balance.shares()["1"] == pytest.approx(expected)
+        assert set(balance.shares()) == {"1", "2"}
+        balance.reset()
+        model(torch.randn(2, 4))
+        assert balance.shares()["1"] == pytest.approx((seen[-1] < 0).float().mean().item())
+
+
+def test_zero_is_positive_and_pausing_pauses():
+    layer = nn.Sequential(net()[1])
+    with SignBalance(layer) as balance:
+        layer(torch.tensor([[0.0, -0.0, -1.0]]))
+        balance.enabled = False
+        layer(torch.tensor([[-1.0, -1.0, -1.0]]))
+        assert balance.shares()["0"] == pytest.approx(1 / 3)
+
+
+def test_copies_are_not_counted_and_nothing_stays():
+    model = net()
+    with SignBalance(model) as balance:
+        copy.deepcopy(model)(torch.randn(8, 4))
+        assert balance.shares() == {}
+    assert not any(m._forward_hooks for m in model.modules())
+
+
+def test_counting_changes_no_value_and_no_gradient():
+    torch.manual_seed(0)
+    model, x = net(), torch.randn(8, 4)
+    plain = model(x)
+    plain.sum().backward()
+    grad = model[1].weight.grad.clone()
+    model.zero_grad()
+    with SignBalance(model):
+        counted = model(x)
+        counted.sum().backward()
+    assert torch.equal(plain, counted)
+    assert torch.equal(grad, model[1].weight.grad)
