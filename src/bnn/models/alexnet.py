@@ -64,7 +64,10 @@ class _AlexNet(nn.Module):
         padding: str = "torch",
     ) -> None:
         super().__init__()
+        self.padding = padding
         check_positive(num_classes=num_classes, in_channels=in_channels, width=width, hidden=hidden)
+        #: (C, H, W) of what the first dense layer sees flat, or None.
+        self.flattened: tuple[int, int, int] | None = None
         self._steps: list[nn.Module] = []
         self._grid = Grid.of(input_size, padding)
         self._channels = in_channels
@@ -96,6 +99,7 @@ class _AlexNet(nn.Module):
 
     def _flatten(self) -> None:
         self._add(nn.Flatten())
+        self.flattened = (self._channels, *self._grid.size)
         self._channels *= self._grid.size[0] * self._grid.size[1]
 
     def _dense(self, channels: int) -> None:

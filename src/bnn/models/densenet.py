@@ -66,6 +66,7 @@ class BinaryDenseNet(nn.Module):
         padding: str = "torch",
     ) -> None:
         super().__init__()
+        self.padding = padding
         check_positive(num_classes=num_classes, in_channels=in_channels, width=width, growth=growth)
         _check_stages(layers, reduction, dilation)
         grid = Grid.of(input_size, padding)

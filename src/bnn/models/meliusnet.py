@@ -59,6 +59,7 @@ class MeliusNet(nn.Module):
         padding: str = "torch",
     ) -> None:
         super().__init__()
+        self.padding = padding
         check_positive(num_classes=num_classes, in_channels=in_channels, growth=growth)
         if not blocks or len(transitions) != len(blocks) - 1:
             raise ConfigError(

@@ -83,6 +83,7 @@ class QuickNet(nn.Module):
         padding: str = "torch",
     ) -> None:
         super().__init__()
+        self.padding = padding
         check_positive(num_classes=num_classes, in_channels=in_channels)
         _check_sections(blocks, filters)
         grid = Grid.of(input_size, padding)

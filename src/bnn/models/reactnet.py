@@ -155,6 +155,7 @@ class ReActNet(nn.Module):
         padding: str = "torch",
     ) -> None:
         super().__init__()
+        self.padding = padding
         check_positive(num_classes=num_classes, in_channels=in_channels)
         if len(channels) < 2:
             raise ConfigError("channels must give the stem's and those of at least one block")

@@ -113,6 +113,7 @@ class SkipPerConvNet(nn.Module):
         padding: str = "torch",
     ) -> None:
         super().__init__()
+        self.padding = padding
         check_positive(num_classes=num_classes, in_channels=in_channels, width=width)
         if not layers:
             raise ConfigError("layers must give at least one stage, such as (4, 4, 4, 4)")
