@@ -14,22 +14,6 @@ import torch
 from bnn.interop import larq
 from bnn.models import create
 
-NAMES = {
-    "QuickNetSmall": "quicknet_small",
-    "QuickNet": "quicknet",
-    "QuickNetLarge": "quicknet_large",
-    "BinaryAlexNet": "binary_alexnet",
-    "XNORNet": "xnornet",
-    "DoReFaNet": "dorefanet",
-    "BiRealNet": "birealnet18",
-    "BinaryResNetE18": "binary_resnet_e18",
-    "RealToBinaryNet": "real_to_binary_net",
-    "MeliusNet22": "meliusnet22",
-    "BinaryDenseNet28": "binary_densenet28",
-    "BinaryDenseNet37": "binary_densenet37",
-    "BinaryDenseNet37Dilated": "binary_densenet37_dilated",
-    "BinaryDenseNet45": "binary_densenet45",
-}
 MOST_ERROR = 1e-4
 RESULTS = Path(__file__).parents[1] / "results" / "larq-parity.md"
 
@@ -38,7 +22,7 @@ def compare(theirs: str, folder: Path) -> tuple[float, int, int]:
     """Return the relative error of the logits, images with the same answer, and images."""
     saved = np.load(folder / f"{theirs}.npz")
     expected = torch.from_numpy(saved["logits"])
-    model = larq.load(create(NAMES[theirs], padding="tf").double(), folder / f"{theirs}.h5")
+    model = larq.load(create(larq.NETWORKS[theirs], padding="tf").double(), folder / f"{theirs}.h5")
     images = torch.from_numpy(saved["images"]).permute(0, 3, 1, 2).contiguous()
     with torch.no_grad():
         logits = model.eval()(images)
@@ -51,13 +35,13 @@ def main() -> int:
     """Compare what is there; exit with 1 if anything differs or is missing."""
     folder = Path(sys.argv[1])
     rows, failed = [], False
-    for theirs in NAMES:
+    for theirs in larq.NETWORKS:
         if not (folder / f"{theirs}.npz").is_file():
-            rows.append(f"| {theirs} | `{NAMES[theirs]}` | not exported | |")
+            rows.append(f"| {theirs} | `{larq.NETWORKS[theirs]}` | not exported | |")
             failed = True
             continue
         error, same, images = compare(theirs, folder)
-        rows.append(f"| {theirs} | `{NAMES[theirs]}` | {error:.1e} | {same} of {images} |")
+        rows.append(f"| {theirs} | `{larq.NETWORKS[theirs]}` | {error:.1e} | {same} of {images} |")
         failed |= error > MOST_ERROR or same < images
         print(rows[-1], flush=True)
     table = "\n".join(

@@ -212,9 +212,9 @@ def test_meliusnet_by_name_and_its_groups_become_one_convolution(tmp_path):
     assert torch.equal(grouped[16:24], torch.full((8, 8, 3, 3), 2.0))
     assert torch.equal(grouped[:8], oihw(layers["stem_s1_groupconv_conv0"]["kernel"]))
     improve = layers["section_1_block_0_improve_binconv"]["kernel"]
-    assert torch.equal(model.stages[1][1].conv.weight, oihw(improve))
+    assert torch.equal(model.stages[1][0].improve.conv.weight, oihw(improve))
     assert torch.equal(
-        model.stages[0][2][3].weight, oihw(layers["section_0_transition_pw"]["kernel"])
+        model.stages[0][1][3].weight, oihw(layers["section_0_transition_pw"]["kernel"])
     )
 
 

@@ -12,10 +12,10 @@ from bnn.cli.app import app, examples
 if TYPE_CHECKING:
     from bnn.models import ModelEntry
 
-_NOTE = """
-Parameters, bytes and multiply-accumulates of binary networks: counted, with batch norms fused and
-1 bit for each binary weight. Top-1: what the paper or Larq Zoo reports, not measured here.
-`bnn models NAME` shows one in full."""
+_NOTE = (
+    "MACs x bits; params and bytes with batch norms fused. top-1: as published, not measured here. "
+    "bnn models NAME shows one in full."
+)
 
 
 @app.command(
@@ -57,7 +57,7 @@ def models(
         terminal.result_rich(
             terminal.columns([head, *(_row(name, entry) for name, entry in entries.items())])
         )
-        terminal.result(_NOTE)
+        terminal.talk(_NOTE)
 
 
 def _row(name: str, entry: ModelEntry) -> tuple[str, ...]:

@@ -19,6 +19,24 @@ from bnn.models.real_to_binary import RealToBinaryNet
 
 Network = TypeVar("Network", bound=nn.Module)
 
+#: Larq Zoo's name of each network that can be loaded -> its name in ``bnn.models``.
+NETWORKS: Mapping[str, str] = {
+    "QuickNetSmall": "quicknet_small",
+    "QuickNet": "quicknet",
+    "QuickNetLarge": "quicknet_large",
+    "BinaryAlexNet": "binary_alexnet",
+    "XNORNet": "xnornet",
+    "DoReFaNet": "dorefanet",
+    "BiRealNet": "birealnet18",
+    "BinaryResNetE18": "binary_resnet_e18",
+    "RealToBinaryNet": "real_to_binary_net",
+    "MeliusNet22": "meliusnet22",
+    "BinaryDenseNet28": "binary_densenet28",
+    "BinaryDenseNet37": "binary_densenet37",
+    "BinaryDenseNet37Dilated": "binary_densenet37_dilated",
+    "BinaryDenseNet45": "binary_densenet45",
+}
+
 _SHOWN = 12  # names in a message
 
 
@@ -251,10 +269,10 @@ def _of_meliusnet(model: nn.Module, found: Sequence[KerasLayer]) -> Names:  # no
                 names[f"{place}.0"] = (f"section_{i}_transition_bn",)
                 names[f"{place}.{last}"] = (f"section_{i}_transition_pw",)
             else:
-                kind = "improve" if j % 2 else "dense"
-                keras = f"section_{i}_block_{j // 2}_{kind}"
-                names[f"{place}.bn"] = (f"{keras}_bn",)
-                names[f"{place}.conv"] = (f"{keras}_binconv",)
+                for kind in ("dense", "improve"):
+                    keras = f"section_{i}_block_{j}_{kind}"
+                    names[f"{place}.{kind}.bn"] = (f"{keras}_bn",)
+                    names[f"{place}.{kind}.conv"] = (f"{keras}_binconv",)
     return names
 
 

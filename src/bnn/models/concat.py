@@ -50,21 +50,27 @@ class DenseBlock(NewChannels):
         return torch.cat((x, super().forward(x)), dim=1)
 
 
-class ImprovementBlock(NewChannels):
-    """Batch norm and binary 3x3 convolution, whose output is added to the last channels.
+class DenseImprovementPair(nn.Module):
+    """New channels, and then a better version of them: a dense and an improvement block.
+
+    The second convolution sees the new channels too, and its output is added to them. The floats of
+    the input pass by both.
 
     Shape:
-        - Input and output: (N, in_channels, H, W).
+        - Input: (N, in_channels, H, W).
+        - Output: (N, in_channels + growth, H, W).
     """
 
     def __init__(self, in_channels: int, growth: int, grid: Grid) -> None:
-        super().__init__(in_channels, growth, grid)
-        self.kept = in_channels - growth
+        super().__init__()
+        self.dense = NewChannels(in_channels, growth, grid)
+        self.improve = NewChannels(in_channels + growth, growth, grid)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the input, the last channels of it improved."""
-        better = x[:, self.kept :] + super().forward(x)
-        return torch.cat((x[:, : self.kept], better), dim=1)
+        """Return the input's channels and the new ones."""
+        new = self.dense(x)
+        better = self.improve(torch.cat((x, new), dim=1)) + new
+        return torch.cat((x, better), dim=1)
 
 
 def transition(in_channels: int, out_channels: int, *, pool: bool) -> nn.Sequential:

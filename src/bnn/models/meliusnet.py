@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from bnn.errors import ConfigError
 from bnn.models.checks import check_positive
-from bnn.models.concat import DenseBlock, ImprovementBlock, PooledClassifier, transition
+from bnn.models.concat import DenseImprovementPair, PooledClassifier, transition
 from bnn.models.grid import Grid
 from bnn.models.initialize import initialize_, initialize_latent_
 from bnn.models.norms import batch_norm
@@ -73,9 +73,8 @@ class MeliusNet(nn.Module):
         for i, count in enumerate(blocks):
             stage = nn.Sequential()
             for _ in range(count):
-                stage.append(DenseBlock(channels, growth, grid))
+                stage.append(DenseImprovementPair(channels, growth, grid))
                 channels += growth
-                stage.append(ImprovementBlock(channels, growth, grid))
             if i < len(transitions):
                 stage.append(transition(channels, transitions[i], pool=True))
                 channels, grid = transitions[i], grid.strided(2)

@@ -10,7 +10,7 @@ import builtins
 import fnmatch
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from torch import nn
@@ -165,7 +165,8 @@ def create(name: str, **kwargs: Any) -> nn.Module:
             ``norm_layer`` and ``genotype`` may also be given by name, as a string.
 
     Returns:
-        A float network with new weights, in training mode.
+        A network with new weights, in training mode. ``preprocessing`` says what an image must go
+        through before it, or is None.
 
     Raises:
         UnknownNameError: If no network, block, activation, norm or genotype has that name.
@@ -188,7 +189,18 @@ def create(name: str, **kwargs: Any) -> nn.Module:
         key: _TABLES[key][value] if key in _TABLES and isinstance(value, str) else value
         for key, value in kwargs.items()
     }
-    return entry.factory(**values)
+    model = entry.factory(**values)
+    model.preprocessing = _preprocessing(entry, kwargs)  # type: ignore[assignment]  # no module
+    return model
+
+
+def _preprocessing(entry: ModelEntry, given: Mapping[str, object]) -> Preprocessing | None:
+    """Return what images of a network with these arguments go through."""
+    if entry.preprocessing is None or given.get("in_channels", 3) != 3:
+        return None
+    size: Any = given.get("input_size", entry.preprocessing.size)
+    sizes = (size, size) if isinstance(size, int) else tuple(size)
+    return replace(entry.preprocessing, size=sizes)
 
 
 def list(pattern: str = "*") -> builtins.list[str]:  # noqa: A001 - reads as bnn.models.list()
