@@ -94,5 +94,9 @@ def test_unknown_networks_and_wrong_files_are_named(fails, weights, tmp_path):
     assert "Did you mean 'quicknet'" in fails(
         "import-larq", "Quicknett", str(path), "-o", out, code=2
     )
-    assert "layers are not the network's" in fails("import-larq", "QuickNet", str(path), "-o", out)
-    assert "cannot be read" in fails("import-larq", "QuickNet", str(tmp_path / "none"), "-o", out)
+    assert "layers are not the network's" in fails(
+        "import-larq", "QuickNet", str(path), "-o", out, code=1
+    )
+    assert "cannot be read" in fails(
+        "import-larq", "QuickNet", str(tmp_path / "none"), "-o", out, code=1
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from bnn.errors import CheckpointError, ConfigError
 from bnn.interop.keras_file import KerasLayer, read
+from bnn.interop.matching import complain, put
 from bnn.layers import BinaryLayer
 from bnn.models.blur_pool import BlurPool2d
 from bnn.models.meliusnet import MeliusNet
@@ -36,8 +37,6 @@ NETWORKS: Mapping[str, str] = {
     "BinaryDenseNet37Dilated": "binary_densenet37_dilated",
     "BinaryDenseNet45": "binary_densenet45",
 }
-
-_SHOWN = 12  # names in a message
 
 
 def load(model: Network, path: str | Path) -> Network:
@@ -73,45 +72,17 @@ def load(model: Network, path: str | Path) -> Network:
     names = named(model, found) if named else _numbered(model, found, path)
     layers = {layer.name: layer for layer in found}
     wanted = [name for several in names.values() for name in several]
-    _complain(path, missing=set(wanted) - set(layers), unexpected=set(layers) - set(wanted))
+    complain(path, missing=set(wanted) - set(layers), unexpected=set(layers) - set(wanted))
     state = model.state_dict()
     new: dict[str, Tensor] = {}
     for place, several in names.items():
         module = model.get_submodule(place)
         for key, value in _converted(model, module, [layers[name] for name in several]):
-            _put(new, state, f"{place}.{key}", value, f"{path}: {several[0]}")
+            put(new, state, f"{place}.{key}", value, f"{path}: {several[0]}")
     left = [k for k in state if k not in new and not k.endswith("num_batches_tracked")]
-    _complain(path, missing=left, unexpected=())
+    complain(path, missing=left, unexpected=())
     model.load_state_dict({**state, **new})
     return model
-
-
-def _complain(path: str | Path, *, missing: Iterable[str], unexpected: Iterable[str]) -> None:
-    parts = [
-        f"{word}: {_listed(sorted(names))}"
-        for word, names in (("missing", list(missing)), ("unexpected", list(unexpected)))
-        if names
-    ]
-    if parts:
-        raise CheckpointError(f"{path}: the layers are not the network's; {'; '.join(parts)}.")
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
-
-
-def _put(
-    new: dict[str, Tensor], state: Mapping[str, Tensor], key: str, value: Tensor, where: str
-) -> None:
-    if key not in state:
-        raise CheckpointError(f"{where}: the network's layer has no {key}.")
-    if value.shape != state[key].shape:
-        raise CheckpointError(
-            f"{where}: it becomes {key} of shape {tuple(value.shape)}, but the network has "
-            f"{tuple(state[key].shape)}."
-        )
-    new[key] = value.to(state[key])
 
 
 # --- values -----------------------------------------------------------------------------------
@@ -181,7 +152,7 @@ def _numbered(model: nn.Module, found: Sequence[KerasLayer], path: str | Path) -
     for kind in sorted({*wanted, *groups}):
         places, layers = wanted.get(kind, []), groups.get(kind, [])
         if len(places) != len(layers):
-            _complain(
+            complain(
                 path,
                 missing=[f"{kind} for {place}" for place in places[len(layers) :]],
                 unexpected=[layer.name for layer in layers[len(places) :]],
