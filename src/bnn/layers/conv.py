@@ -14,12 +14,12 @@ from bnn.layers.base import BinaryLayer
 
 _DOC = """``nn.Conv{n}d`` whose input and weight are binarized as ``bconfig`` says.
 
-Accepts every ``nn.Conv{n}d`` argument, then by keyword:
+Accepts every ``nn.Conv{n}d`` argument. ``padding`` may also be one pair (before, after) for each
+spatial axis, the first axis first: ``((0, 1), (0, 1))`` is what TensorFlow's "same" gives a 3x3
+filter of stride 2 on an even size. Then by keyword:
 
 Args:
     bconfig: The stages of the layer.
-    padding: As in ``nn.Conv{n}d``, or one pair (before, after) for each spatial axis, first axis
-        first: ``((0, 1), (0, 1))`` is what TensorFlow's "same" gives a 3x3 filter of stride 2.
     padding_value: What the binarized input is padded with: 0 (a padded tap contributes nothing),
         -1 or +1 (the input stays binary). Also an attribute that can be set later. Other values
         than 0 need ``padding_mode="zeros"``.
