@@ -540,7 +540,9 @@ def test_macs_by_the_bits_of_the_activations(levels, bits):
     assert count.macs_by_bits == (
         {bits: 512 * 640, 32: 512 * 512} if bits < 32 else {32: 512 * (640 + 512)}
     )
-    assert count.weight_only_macs == 512 * 640
+    assert (count.binary_macs, count.weight_only_macs) == (
+        (512 * 640, 0) if levels == 2 else (0, 512 * 640)
+    )
 
 
 def test_a_stage_may_say_its_bits():

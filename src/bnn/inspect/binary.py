@@ -12,7 +12,8 @@ from bnn.ops.filters import by_filter, transposed_groups
 def is_binary_input(values: Tensor, before: Tensor | None, stage: nn.Module) -> bool:
     """Say whether a layer's input holds only -s and +s, with one s for the whole tensor.
 
-    Or 0 and 1, both of them, if a stage made them: one bit holds those too.
+    Or 0 and 1, both of them, if a stage made them: one bit holds those too. Never where the stage
+    says by ``bits`` that its entries have more: this input may have fewer values than others.
 
     Where all of it has one sign, the values prove little: any function of a constant input gives
     that. Then the stage must be more than an identity, and either s is 1 or the input varied.
@@ -30,7 +31,7 @@ def is_binary_input(values: Tensor, before: Tensor | None, stage: nn.Module) -> 
         >>> is_binary_input(x, x, nn.Identity())
         False
     """
-    if not values.is_floating_point() or not values.numel():
+    if not values.is_floating_point() or not values.numel() or getattr(stage, "bits", 1) != 1:
         return False
     if not isinstance(stage, nn.Identity) and values.min() == 0 and values.max() == 1:
         return bool(((values == 0) | (values == 1)).all())
