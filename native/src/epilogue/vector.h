@@ -8,6 +8,7 @@
 #include <type_traits>
 
 #include "epilogue/epilogue.h"
+#include "epilogue/thresholds.h"
 
 #define BNN_UNROLL _Pragma("GCC unroll 16")
 #define BNN_INLINE inline __attribute__((always_inline))
@@ -29,14 +30,22 @@ inline void store(float* to, Floats v) { __builtin_memcpy(to, &v, sizeof(v)); }
 // Defined by each file: bit i = (v[i] < 0).
 inline word_t negative(Floats v);
 
+// Defined by each file: bit i = (v[i] > limit[i]).
+inline word_t greater(Ints v, Ints limit);
+
 // Defined by each file: v * scale + shift, rounded once.
 inline Floats fused(Floats v, Floats scale, Floats shift);
 
 inline Floats relu(Floats v) { return v < Floats{} ? Floats{} : v; }
 
+inline Ints load(const std::int32_t* from) {
+  Ints v;
+  __builtin_memcpy(&v, from, sizeof(v));
+  return v;
+}
+
 inline Floats start(const std::int32_t* popcounts, std::int32_t k) {
-  Ints count;
-  __builtin_memcpy(&count, popcounts, sizeof(count));
+  const Ints count = load(popcounts);
   return __builtin_convertvector(k - (count + count), Floats);
 }
 
@@ -387,7 +396,28 @@ void float_steps(const EpilogueTile& t) {
   steps<kPlain>(t, t.values);
 }
 
+// Bits as comparisons, a word of channels after the other: its limits stay in registers.
+inline void compare(const EpilogueTile& tile) {
+  const EpilogueTile t = tile;  // a copy: stores to `bits` cannot change it
+  const std::size_t row_words = words(t.channels);
+  for (std::size_t c = t.begin; c < t.end; c += kWordBits) {
+    Ints above[kVectors];
+    for (int i = 0; i < kVectors; ++i) above[i] = load(&t.thresholds->above[c + i * BNN_LANES]);
+    const word_t flipped = t.thresholds->flipped[c / kWordBits];
+    word_t* const bits = t.epilogue->bits + c / kWordBits;
+    const std::int32_t* counts = t.popcounts + c - t.begin;
+    for (std::size_t m = 0; m < t.m; ++m, counts += t.stride) {
+      word_t word = 0;
+      for (int i = 0; i < kVectors; ++i) {
+        word |= greater(load(counts + i * BNN_LANES), above[i]) << (i * BNN_LANES);
+      }
+      bits[t.pixel(m) * row_words] = word ^ flipped;
+    }
+  }
+}
+
 inline void run_tile(const EpilogueTile& tile) {
+  if (tile.thresholds != nullptr) return compare(tile);
   const bool plain = is_plain(*tile.epilogue);
   if (tile.values != nullptr) return plain ? float_steps<true>(tile) : float_steps<false>(tile);
   if (tile.epilogue->out_int32 != nullptr) return integers(tile);
