@@ -144,6 +144,14 @@ inline bool is_plain(const Epilogue& e) {
          e.second_shift_out == nullptr;
 }
 
+// Whether the steps are those of a residual block: scale and bias, a batch norm, the residual, and
+// nothing but a ReLU.
+inline bool is_block_end(const Epilogue& e) {
+  return e.out != nullptr && e.post_scale == nullptr && e.first_activation == Activation::kNone &&
+         e.residual_at == ResidualAt::kBeforeActivation && e.second_shift_in == nullptr &&
+         e.second_activation <= Activation::kRelu && e.second_shift_out == nullptr;
+}
+
 // The steps for R pixels with V vectors of channels from c on. Adds their bits to `bits`, if any.
 template <int V, bool kPlain, int kPeriod = V * BNN_LANES, int R, typename Sum>
 inline void channels(const Epilogue& e, const Row<Sum> (&rows)[R], std::int32_t k, std::size_t c,
@@ -299,28 +307,37 @@ inline void take(const float* parameter, std::size_t c, float absent, Floats (&t
   }
 }
 
-// A plain epilogue for 64 channels of some rows: the parameters stay in registers, and no step is
-// tested for.
-template <bool kRelu, bool kOut, Bits kBits>
-void plain(const EpilogueTile& tile, std::size_t first, std::size_t rows, std::size_t c) {
+// A plain epilogue, or one that is_block_end, for 64 channels of some rows: the parameters stay in
+// registers, and no step is tested for.
+template <bool kBlockEnd, bool kRelu, bool kOut, Bits kBits>
+void known_steps(const EpilogueTile& tile, std::size_t first, std::size_t rows, std::size_t c) {
   const EpilogueTile t = tile;  // a copy: stores to `out` cannot change it
   const Epilogue& e = *t.epilogue;
   Floats scale[kVectors], bias[kVectors], bit_scale[kVectors], bit_shift[kVectors];
   take(e.scale, c, 1.0f, scale);
   take(e.bias, c, -0.0f, bias);
+  Floats affine_scale[kVectors], affine_shift[kVectors];
+  if (kBlockEnd) take(e.affine_scale, c, 1.0f, affine_scale);
+  if (kBlockEnd) take(e.affine_shift, c, -0.0f, affine_shift);
   if (kBits != Bits::kNone) take(e.bit_scale, c, 1.0f, bit_scale);
   if (kBits != Bits::kNone) take(e.bit_shift, c, -0.0f, bit_shift);
   const std::int32_t* counts = t.popcounts + first * t.stride + c - t.begin;
+  const float* const residual = kBlockEnd ? e.residual + c : nullptr;
   float* const out = kOut ? e.out + c : nullptr;
   word_t* const bits = kBits != Bits::kNone ? e.bits + c / kWordBits : nullptr;
   const std::size_t row_words = words(t.channels);
   for (std::size_t m = first; m < first + rows; ++m, counts += t.stride) {
     const std::size_t pixel = t.pixel(m);
+    const float* const added = kBlockEnd ? residual + pixel * t.channels : nullptr;
     float* const to = kOut ? out + pixel * t.channels : nullptr;
     word_t word = 0;
     for (int i = 0; i < kVectors; ++i) {
       Floats v = start(counts + i * BNN_LANES, t.k) * scale[i];
       v += bias[i];
+      if (kBlockEnd) {
+        v = fused(v, affine_scale[i], affine_shift[i]);
+        v += load(added + i * BNN_LANES);
+      }
       if (kRelu) v = relu(v);
       if (kOut) store(to + i * BNN_LANES, v);
       if (kBits == Bits::kNone) continue;
@@ -336,31 +353,44 @@ void plain(const EpilogueTile& tile, std::size_t first, std::size_t rows, std::s
   }
 }
 
-template <bool kRelu>
-inline decltype(&plain<kRelu, true, Bits::kNone>) select_plain(const Epilogue& e) {
-  if (e.bits == nullptr) return plain<kRelu, true, Bits::kNone>;
+using KnownSteps = decltype(&known_steps<false, false, true, Bits::kNone>);
+
+template <bool kBlockEnd, bool kRelu>
+inline KnownSteps select_steps(const Epilogue& e) {
+  constexpr bool kAlways = kBlockEnd;  // gives out floats
+  if (e.bits == nullptr) return known_steps<kBlockEnd, kRelu, true, Bits::kNone>;
   if (e.bit_scale != nullptr && e.bit_shift != nullptr) {
-    return e.out == nullptr ? plain<kRelu, false, Bits::kFused> : plain<kRelu, true, Bits::kFused>;
+    return e.out == nullptr ? known_steps<kBlockEnd, kRelu, kAlways, Bits::kFused>
+                            : known_steps<kBlockEnd, kRelu, true, Bits::kFused>;
   }
-  return e.out == nullptr ? plain<kRelu, false, Bits::kSeparate>
-                          : plain<kRelu, true, Bits::kSeparate>;
+  return e.out == nullptr ? known_steps<kBlockEnd, kRelu, kAlways, Bits::kSeparate>
+                          : known_steps<kBlockEnd, kRelu, true, Bits::kSeparate>;
 }
 
-inline void plain_steps(const EpilogueTile& t) {
+inline KnownSteps select_steps(const Epilogue& e, bool block_end) {
+  if (block_end) {
+    const bool relu = e.second_activation == Activation::kRelu;
+    return relu ? select_steps<true, true>(e) : select_steps<true, false>(e);
+  }
+  const bool relu = e.first_activation == Activation::kRelu;
+  return relu ? select_steps<false, true>(e) : select_steps<false, false>(e);
+}
+
+template <bool kPlain>
+inline void steps_of_counts(const EpilogueTile& t) {
   const Epilogue& e = *t.epilogue;
-  const bool in_registers = BNN_LANES == 16 && e.bits != nullptr;
+  const bool in_registers = kPlain && BNN_LANES == 16 && e.bits != nullptr;
   if (t.m < kFewRows || (t.end - t.begin > kManyChannels && !in_registers)) {
-    return steps<true>(t, t.popcounts);
+    return steps<kPlain>(t, t.popcounts);
   }
   const std::size_t whole = t.begin + (t.end - t.begin) / kWordBits * kWordBits;
-  const auto run =
-      e.first_activation == Activation::kRelu ? select_plain<true>(e) : select_plain<false>(e);
-  const std::size_t together = whole - t.begin > kWordBits ? kPlainRows : t.m;
+  const KnownSteps run = select_steps(e, !kPlain);
+  const std::size_t together = kPlain && whole - t.begin > kWordBits ? kPlainRows : t.m;
   for (std::size_t m = 0; m < t.m; m += together) {
     const std::size_t rows = t.m - m < together ? t.m - m : together;
     for (std::size_t c = t.begin; c < whole; c += kWordBits) run(t, m, rows, c);
   }
-  if (whole < t.end) last_channels<true>(t, Epilogue(e), t.popcounts, whole);
+  if (whole < t.end) last_channels<kPlain>(t, Epilogue(e), t.popcounts, whole);
 }
 
 // Pixels of kChannels channels, side by side in every tensor: 64 channels of several are as one's.
@@ -421,7 +451,8 @@ inline void run_tile(const EpilogueTile& tile) {
   const bool plain = is_plain(*tile.epilogue);
   if (tile.values != nullptr) return plain ? float_steps<true>(tile) : float_steps<false>(tile);
   if (tile.epilogue->out_int32 != nullptr) return integers(tile);
-  plain ? plain_steps(tile) : steps<false>(tile, tile.popcounts);
+  if (plain) return steps_of_counts<true>(tile);
+  is_block_end(*tile.epilogue) ? steps_of_counts<false>(tile) : steps<false>(tile, tile.popcounts);
 }
 
 }  // namespace
