@@ -110,10 +110,13 @@ void count(const Job& job, const Region& region, std::size_t m, std::size_t begi
   args.stride = job.stride;
   for (std::size_t n = begin; n < end; n += args.shape.n) {
     const std::size_t g = n / group.n, in_group = n % group.n;
-    for (std::size_t i = 0; i < m; ++i) {
-      scratch.rows[i] = scratch.bases[i] + g * job.conv.group_words;
+    args.rows = scratch.bases;
+    if (g != 0) {
+      for (std::size_t i = 0; i < m; ++i) {
+        scratch.rows[i] = scratch.bases[i] + g * job.conv.group_words;
+      }
+      args.rows = scratch.rows;
     }
-    args.rows = scratch.rows;
     if (job.panel_data != nullptr) {
       PanelShape before = group;
       before.n = in_group;
