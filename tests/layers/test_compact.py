@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import pickle
 
@@ -11,17 +12,21 @@ from torch import nn
 
 from bnn import BConfig
 from bnn.errors import ConfigError
-from bnn.layers import BINARY_LAYERS, Conv2d, Linear, is_compact, set_compact
+from bnn.layers import BINARY_LAYERS, Conv2d, Linear, is_compact, recompute_outputs, set_compact
 from bnn.layers import compact as compact_module
 from bnn.ops import (
     BasicInputBinarizer,
     BasicScaleBinarizer,
     BinarizerBase,
+    EDEBinarizer,
     Identity,
+    IRNetWeightBinarizer,
+    ReCUWeightBinarizer,
     WeightBinarizer,
     XNORScaleBinarizer,
     XNORWeightBinarizer,
     binarizers,
+    set_progress_,
     sign,
 )
 from bnn.ops.base import SignForm
@@ -277,6 +282,37 @@ def test_a_weight_changed_before_the_backward_pass_is_refused():
         layer.weight.add_(1)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         out.sum().backward()
+
+
+SCHEDULED = [
+    {"x": EDEBinarizer},
+    {"weight": EDEBinarizer},
+    {"weight": IRNetWeightBinarizer},
+    {"weight": ReCUWeightBinarizer},
+]
+
+
+@pytest.mark.parametrize("block", [contextlib.nullcontext, recompute_outputs])
+@pytest.mark.parametrize("stages", SCHEDULED, ids=str)
+def test_a_schedule_moved_before_the_backward_pass_is_refused(stages, block):
+    layer, x = binary(nn.Linear, 70, 6, **stages), torch.randn(5, 70, requires_grad=True)
+    set_progress_(layer, 0.0)
+    assert is_used(layer, x)
+    with block():
+        out = layer(x)
+    set_progress_(layer, 1.0)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        out.sum().backward()
+
+
+def test_a_stage_replaced_before_the_backward_pass():
+    layer, x = binary(nn.Linear, 70, 6, weight=IRNetWeightBinarizer), torch.randn(5, 70)
+    layer(x).square().sum().backward()
+    expected, layer.weight.grad = layer.weight.grad, None
+    loss = layer(x).square().sum()
+    layer.weight_pre_process = nn.Identity()
+    loss.backward()
+    assert torch.equal(layer.weight.grad, expected)
 
 
 def saved_bytes(layer, x):
@@ -543,13 +579,30 @@ def test_registered_binarizers(name, float_cls):
     check(layer, edgy(*shape).clamp(-9, 9))
 
 
+def built_by_a_layer(cls, *args):
+    """Return a binarizer, given what a layer gives it, and the layer."""
+    weight = issubclass(cls, WeightBinarizer)
+    layer = binary(nn.Linear, *args, **{"weight" if weight else "x": cls})
+    return layer.weight_pre_process if weight else layer.activation_pre_process, layer
+
+
+class _Thresholds(BasicInputBinarizer):
+    """It has an argument ``module``, and is not of the package."""
+
+    def __init__(self, module):
+        super().__init__()
+        self.size = module.weight.shape[1]
+
+
+def test_binarizers_that_take_their_layer_are_built():
+    binarizer, _ = built_by_a_layer(_Thresholds, 8, 6)
+    assert binarizer.size == 8
+
+
 @pytest.mark.parametrize("name", FORMS)
 def test_a_form_is_what_the_binarizer_computes(name):
-    cls = binarizers[name]
-    layer = binary(nn.Linear, 70, 6)
-    binarizer = BConfig(weight_pre_process=cls).weight_pre_process
-    binarizer = binarizer(layer) if name == "RSignInputBinarizer" else binarizer()
-    x = layer.weight if issubclass(cls, WeightBinarizer) else torch.randn(6, 70)
+    binarizer, layer = built_by_a_layer(binarizers[name], 70, 6)
+    x = layer.weight if isinstance(binarizer, WeightBinarizer) else torch.randn(6, 70)
     form = binarizer.sign_form(x)
     signs = form.function.apply(form.latent, *form.parameters)
     result = signs if form.scale is None else signs * form.scale.view(-1, 1)
@@ -559,6 +612,5 @@ def test_a_form_is_what_the_binarizer_computes(name):
 def test_subclasses_have_no_form_unless_they_say_so():
     for name in FORMS:
         own = type("Own", (binarizers[name],), {"forward": lambda self, x: x})
-        layer = nn.Linear(4, 2)
-        binarizer = own(layer) if name == "RSignInputBinarizer" else own()
+        binarizer, _ = built_by_a_layer(own, 4, 2)
         assert binarizer.sign_form(torch.randn(2, 4)) is None

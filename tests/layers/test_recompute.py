@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 from torch.autograd import graph
+from torch.multiprocessing.reductions import StorageWeakRef
 
 from bnn import BConfig, prepare_binary_model
 from bnn.layers import Conv2d, Linear, recompute_outputs, set_compact
@@ -62,8 +63,9 @@ class _Counted(graph.saved_tensors_hooks):
     def __init__(self, pack, unpack):
         def pack_and_count(tensor):
             value = pack(tensor)
-            if isinstance(value, torch.Tensor) and value.is_floating_point():
-                type(self).bytes += value.nbytes
+            for part in value.operands:
+                if part is not None and part.is_floating_point() and part.dim() > 1:
+                    type(self).bytes += part.nbytes
             return value
 
         super().__init__(pack_and_count, unpack)
@@ -135,6 +137,33 @@ def test_vectors_may_change_before_the_backward_pass():
     layer.bias.data.add_(100)
     out.sum().backward()
     assert torch.equal(y.weight.grad, expected)
+
+
+@pytest.mark.parametrize("change", ["weight", "exp", "sigmoid"])
+def test_what_was_changed_before_the_backward_pass_is_refused(change):
+    """Torch compares no versions where tensors are kept by hooks."""
+    layer, x = Linear(64, 8, bconfig=BINARY), torch.randn(4, 64, requires_grad=True)
+    with recompute_outputs():
+        out = layer(x)
+        if change == "weight":
+            with torch.no_grad():
+                layer.weight.mul_(-1)
+        elif change == "exp":
+            out = (2 * out).exp().add_(5)
+        else:
+            hidden = out.sigmoid()
+            out = nn.functional.linear(hidden, torch.ones(2, 8, requires_grad=True))
+            hidden.mul_(0)
+    with pytest.raises(RuntimeError, match=r"modified by an inplace operation.*expected version"):
+        out.sum().backward()
+
+
+def test_a_result_that_is_not_used_is_freed():
+    with recompute_outputs():
+        out = torch.randn(4, requires_grad=True).exp()  # keeps its own result
+    storage = StorageWeakRef(out.untyped_storage())
+    del out
+    assert storage.expired()
 
 
 def test_blocks_nest_and_end():

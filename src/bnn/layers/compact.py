@@ -68,8 +68,9 @@ class _Call:
     x_sign: Sign
     weight_sign: Sign
     mean: bool
-    layer: BinaryLayer
-    derived: bool  # whether the weight's latent is not the weight itself
+    derived_from: Tensor | None  # the weight, where its latent is not the weight itself
+    binarizer: BinarizerBase  # that derives it
+    changeable: tuple[Tensor, ...]  # what the gradients depend on besides: schedules
 
 
 class _Context:
@@ -102,14 +103,20 @@ def compact_forward(layer: BinaryLayer, x: Tensor, args: tuple[Any, ...]) -> Ten
         return None
     if kernels_for(x_form.latent, weight_form.latent, weight_form.scale) is None:
         return None
+    binarizer: Any = layer.weight_pre_process
+    derived = weight_form.latent is not weight
+    changeable = [p for p in (*x_form.parameters, *weight_form.parameters) if torch.is_tensor(p)]
+    if derived:
+        changeable += [*binarizer.parameters(), *binarizer.buffers()]
     call = _Call(
         kernels=kernels,
         product=product,
         x_sign=Sign(x_form.function, x_form.parameters),
         weight_sign=Sign(weight_form.function, weight_form.parameters),
         mean=weight_form.mean,
-        layer=layer,
-        derived=weight_form.latent is not weight,
+        derived_from=weight if derived else None,
+        binarizer=binarizer,
+        changeable=tuple(changeable),
     )
     latent = x_form.latent
     _measure(layer.activation_pre_process, x, latent)
@@ -223,8 +230,9 @@ class _CompactProduct(torch.autograd.Function):
         clip = None
         if call.x_sign.is_clipped and ctx.needs_input_grad[0]:
             clip = k.clip_bits(x)
-        kept_weight = call.layer.weight if call.derived else weight
-        ctx.save_for_backward(edge, x_bits, clip, kept_weight, scale, bias)
+        kept_weight = weight if call.derived_from is None else call.derived_from
+        # The last are there to be refused if they change.
+        ctx.save_for_backward(edge, x_bits, clip, kept_weight, scale, bias, *call.changeable)
         return out
 
     @staticmethod
@@ -233,9 +241,9 @@ class _CompactProduct(torch.autograd.Function):
         if torch.is_grad_enabled():  # somebody wants second derivatives
             return _differentiable_gradients(ctx, grad)
         k, product = call.kernels, call.product
-        edge, x_bits, clip, weight, scale, _ = ctx.saved_tensors
-        if call.derived:
-            weight = _latent_again(call.layer, weight)
+        edge, x_bits, clip, weight, scale, *_ = ctx.saved_tensors
+        if call.derived_from is not None:
+            weight = _latent_again(call.binarizer, weight)
         needs_x, _, needs_weight, needs_scale, needs_bias, _ = ctx.needs_input_grad
         grad_x, grad_signs = product.gradients(
             grad,
@@ -263,9 +271,9 @@ def _differentiable_gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ..
     """Return the gradients as plain operations have them: functions of ``grad`` and the inputs."""
     call: _Call = ctx.call
     k, product = call.kernels, call.product
-    edge, x_bits, clip, weight, scale, bias = ctx.saved_tensors
-    if call.derived:
-        weight = _latent_again(call.layer, weight)
+    edge, x_bits, clip, weight, scale, bias, *_ = ctx.saved_tensors
+    if call.derived_from is not None:
+        weight = _latent_again(call.binarizer, weight)
     if not call.x_sign.is_clipped:
         x: Tensor = call.x_sign.apply(edge)
     else:
@@ -310,9 +318,7 @@ def _layout(x: Tensor, weight: Tensor) -> torch.memory_format:
     return torch.contiguous_format
 
 
-def _latent_again(layer: BinaryLayer, weight: Tensor) -> Tensor:
-    binarizer = layer.weight_pre_process
-    assert isinstance(binarizer, BinarizerBase)  # noqa: S101 - it had a sign form
+def _latent_again(binarizer: BinarizerBase, weight: Tensor) -> Tensor:
     form = binarizer.sign_form(weight)
     assert form is not None  # noqa: S101 - the same weight gives the same form
     return form.latent

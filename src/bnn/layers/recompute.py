@@ -29,6 +29,34 @@ class _Again:
 
 
 @dataclass(frozen=True)
+class _AsItIs:
+    """A tensor that is kept, and how often it had been changed by then.
+
+    Torch compares no versions where there are hooks.
+    """
+
+    tensor: Tensor
+    version: int
+
+    @property
+    def operands(self) -> tuple[Tensor]:
+        """What takes memory."""
+        return (self.tensor,)
+
+    def give(self) -> Tensor:
+        """Return the tensor, or raise RuntimeError if it was changed, as torch does."""
+        now = self.tensor._version
+        if now != self.version:
+            raise RuntimeError(
+                "one of the variables needed for gradient computation has been modified by an "
+                f"inplace operation: [{self.tensor.type()} {list(self.tensor.shape)}] is at "
+                f"version {now}; expected version {self.version} instead. Change it after the "
+                "backward pass, or change a clone."
+            )
+        return self.tensor
+
+
+@dataclass(frozen=True)
 class _Noted:
     """An output that can be computed again, as long as nobody has changed it."""
 
@@ -45,6 +73,10 @@ def recompute_outputs() -> Iterator[None]:
     that it came from. Values and gradients stay the same to the last bit. It applies to the thread
     it is used in, and to what autograd records in the block; call ``backward`` inside or after it.
 
+    As without it, the backward pass refuses tensors that were changed in place since they were
+    kept. Changes through ``.data`` are not counted by torch: do not change a layer's output that
+    way within the block, or what keeps it afterwards is given the output as it was before.
+
     :func:`bnn.training.fit` uses it. Layers that are not compact are left alone.
 
     Example:
@@ -59,13 +91,13 @@ def recompute_outputs() -> Iterator[None]:
     """
     noted: dict[int, _Noted] = {}
 
-    def keep(tensor: Tensor) -> Tensor | _Again:
-        if not noted or type(tensor) not in (Tensor, torch.nn.Parameter):
-            return tensor
-        found = noted.get(tensor.data_ptr())
-        if found is None or found.storage.expired() or found.layout != _layout(tensor):
-            return tensor
-        return found.again
+    def keep(tensor: Tensor) -> _AsItIs | _Again:
+        if noted and type(tensor) in (Tensor, torch.nn.Parameter):
+            found = noted.get(tensor.data_ptr())
+            if found and not found.storage.expired() and found.layout == _layout(tensor):
+                return found.again
+        # Detached, as an operation that keeps its own result would otherwise be kept by it.
+        return _AsItIs(tensor.detach(), tensor._version)
 
     before = getattr(_local, "noted", None)
     _local.noted = noted
@@ -77,8 +109,8 @@ def recompute_outputs() -> Iterator[None]:
         noted.clear()  # what autograd keeps refers to it
 
 
-def _give(kept: Tensor | _Again) -> Tensor:
-    return kept.compute(*kept.operands) if isinstance(kept, _Again) else kept
+def _give(kept: _AsItIs | _Again) -> Tensor:
+    return kept.compute(*kept.operands) if isinstance(kept, _Again) else kept.give()
 
 
 def is_recomputing() -> bool:
