@@ -14,7 +14,7 @@ namespace {
 
 constexpr std::size_t kDepthwiseRows = 8;
 
-// With fewer rows there is little to gain. Finding the thresholds of 512 channels of 3x3 x 512 bits,
+// With fewer rows there is little to gain. To find the thresholds of 512 filters of 3x3 x 512 bits,
 // 2^21 counts and as many again for the borders, takes 0.65 ms.
 constexpr std::size_t kRowsToCompare = 16;
 constexpr std::size_t kMostTried = std::size_t{1} << 25;
