@@ -14,8 +14,8 @@ namespace {
 
 constexpr std::size_t kDepthwiseRows = 8;
 
-// To find the thresholds takes as long as the products of some 400 rows. With fewer rows than these
-// there is little to gain; and where all counts of all channels are more, it takes 10 ms.
+// With fewer rows there is little to gain. To find the thresholds of 512 filters of 3x3 x 512 bits,
+// 2^21 counts and as many again for the borders, takes 0.65 ms.
 constexpr std::size_t kRowsToCompare = 16;
 constexpr std::size_t kMostTried = std::size_t{1} << 25;
 
