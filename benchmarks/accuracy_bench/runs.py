@@ -91,7 +91,7 @@ def train_all(jobs: Sequence[Job], processes: int, kept: Path | None) -> list[Ou
     found = {_key(outcome): outcome for outcome in _read(kept)}
     wanted = [(job.data, job.method, job.seed, _text(job)) for job in jobs]
     left = [job for job, key in zip(jobs, wanted, strict=True) if key not in found]
-    with ProcessPoolExecutor(processes, max_tasks_per_child=8) as pool:
+    with ProcessPoolExecutor(processes) as pool:
         futures: list[Future[Outcome]] = [pool.submit(train, job) for job in left]
         for done, future in enumerate(as_completed(futures), 1):
             outcome = future.result()
