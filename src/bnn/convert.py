@@ -6,8 +6,8 @@ import contextlib
 import copy
 import gc
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Container, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
 
 from torch import nn
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
@@ -22,6 +22,7 @@ ModulesMapping = Mapping[type[nn.Module], type[BinaryLayer]]
 DEFAULT_MODULE_MAPPING: ModulesMapping = BINARY_LAYERS
 
 _REPORT = "_bnn_conversion_report"
+_STAGES = frozenset(stage.name for stage in fields(BConfig))
 
 
 @dataclass(frozen=True)
@@ -220,6 +221,14 @@ def conversion_report(model: nn.Module) -> ConversionReport:
     return report  # type: ignore[no-any-return]  # set by _Plan.apply only
 
 
+def _in_a_stage(name: str, binary: Container[str]) -> bool:
+    """Say whether a module is part of a stage of a binary layer, as the layers of a gate are."""
+    parts = name.split(".")
+    return any(
+        part in _STAGES and ".".join(parts[:place]) in binary for place, part in enumerate(parts)
+    )
+
+
 class _Plan:
     """The layers of one model that can be converted, and why others cannot."""
 
@@ -232,11 +241,16 @@ class _Plan:
         self.transformers: list[nn.Module] = []
         self.aliases: dict[str, str] = {}
         first_name: dict[int, str] = {}
+        binary: set[str] = set()
         for name, module in self.model.named_modules(remove_duplicate=False):
             if id(module) in first_name:  # a tied layer: any of its names means it
                 self.aliases[name] = first_name[id(module)]
                 continue
             first_name[id(module)] = name
+            if isinstance(module, BinaryLayer):
+                binary.add(name)
+            if _in_a_stage(name, binary):
+                continue
             target = _closest(type(module), mapping)
             reason = None if target is None else _why_not(module, target[0])
             if target is None:

@@ -21,6 +21,21 @@ def test_json(bnn):
         assert entry["steps"] >= 1
         assert entry["description"]
         assert entry["reference"].startswith("https://")
+        assert len(entry["step_names"]) == len(entry["epochs"]) == entry["steps"]
+
+
+def test_says_how_each_is_trained(bnn):
+    listed = {entry["name"]: entry for entry in json.loads(bnn("recipes", "--json").stdout)}
+    assert listed["bop"]["optimizers"] == ["bop", "adam"]
+    assert listed["two-step"]["optimizers"] == ["adam"]
+    assert listed["two-step"]["losses"] == ["cross_entropy"]
+    taught = listed["real-to-binary"]
+    assert taught["losses"] == ["cross_entropy", "attention", "logit_kd"]
+    assert (taught["teacher"], listed["bop"]["teacher"]) == (True, False)
+    assert taught["step_names"] == ["float", "tanh", "activations", "weights"]
+    assert taught["data"] == "imagenet"
+    text = " ".join(bnn("recipes").stdout.split())
+    assert "(bop, adam; cross_entropy)" in text
 
 
 @pytest.mark.parametrize("name", packaged_recipes())

@@ -1,6 +1,7 @@
 """BinaryChef: steps in order, resume, and clear ends."""
 
 import logging
+import warnings
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from bnn.errors import RecipeError
 from bnn.executor import packaged_recipes
 from bnn.layers import BinaryLayer
 from bnn.models import PreBasicBlock, resnet18
-from bnn.ops import BasicInputBinarizer, XNORWeightBinarizer
+from bnn.ops import XNORWeightBinarizer, binarizers
 
 
 def small():
@@ -33,11 +34,35 @@ def test_packaged_recipes_run_through_as_the_readme_shows(name, capsys):
     for _ in range(len(chef)):
         model = chef.next(model)
         model(X).sum().backward()
-    assert isinstance(model[1].weight_pre_process, XNORWeightBinarizer)
-    assert isinstance(model[1].activation_pre_process, BasicInputBinarizer)
+    for stage in (model[1].weight_pre_process, model[1].activation_pre_process):
+        assert type(stage).__name__ in binarizers
+        assert not isinstance(stage, nn.Identity)
     assert not isinstance(model[0], BinaryLayer)
     assert not isinstance(model[3], BinaryLayer)
     assert capsys.readouterr() == ("", ""), "printed instead of logged"
+
+
+def test_a_step_that_leaves_all_layers_alone_trains_them_in_float():
+    model = small()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        BinaryChef({"float": {"ignore_layer_names": ["$.$"]}}).next(model)
+    assert not any(isinstance(layer, BinaryLayer) for layer in model)
+    with pytest.warns(UserWarning, match="no layer was converted"):
+        BinaryChef(
+            {"s": {"weight": {"name": "XNORWeightBinarizer"}, "ignore_layer_names": ["$.$"]}}
+        ).next(model)
+
+
+def test_the_layers_of_a_stage_are_not_layers_of_the_network():
+    gate = {"post_activation": {"name": "RealToBinaryGateBinarizer"}}
+    model, chef = small(), BinaryChef({"a": gate, "b": {**gate, "ignore_layer_names": ["_last_"]}})
+    chef.next(model)
+    inside = [name for name, _ in model.named_modules() if "activation_post_process." in name]
+    assert inside, "the gate has no layers; this test needs another binarizer that has"
+    chef.next(model)
+    assert set(conversion_report(model).converted) == {"0", "1"}
+    assert set(conversion_report(model).ignored) == {"3"}
 
 
 def test_two_step_binarizes_the_weights_in_its_second_step_only():

@@ -7,7 +7,15 @@ from torch import nn
 from bnn import BConfig
 from bnn.inspect import count_ops
 from bnn.layers import Conv2d, ConvTranspose2d, Linear
-from bnn.ops import BasicInputBinarizer, XNORWeightBinarizer, sign
+from bnn.ops import (
+    AdaBinInputBinarizer,
+    AdaBinWeightBinarizer,
+    BasicInputBinarizer,
+    DoReFaInputBinarizer,
+    HeavisideInputBinarizer,
+    XNORWeightBinarizer,
+    sign,
+)
 
 PLAIN_SIGNS = XNORWeightBinarizer.with_args(compute_alpha=False)
 
@@ -166,3 +174,24 @@ def test_positive_share_is_measured_before_padding():
 def test_float_inputs_have_no_positive_share():
     entry = only(BConfig(weight_pre_process=XNORWeightBinarizer))
     assert entry.positive_share is None
+
+
+def test_zeros_and_ones_of_a_stage_are_one_bit():
+    x = torch.randn(8, 6)
+    config = BConfig(HeavisideInputBinarizer, weight_pre_process=XNORWeightBinarizer)
+    assert only(config, x).precision == "binary"
+    half = BConfig(DoReFaInputBinarizer, weight_pre_process=XNORWeightBinarizer)
+    assert only(half, x).precision == "weight-only"
+    as_given = BConfig(weight_pre_process=XNORWeightBinarizer)
+    assert only(as_given, (x > 0).float()).precision == "weight-only"
+
+
+def test_offsets_cost_what_they_cost():
+    x = torch.randn(4, 6, 8, 8)
+    config = BConfig(AdaBinInputBinarizer, weight_pre_process=AdaBinWeightBinarizer)
+    model = nn.Sequential(Conv2d(6, 4, 3, padding=1, bconfig=config))
+    count = count_ops(model, x)
+    products = 4 * 4 * 64 * 6 * 9
+    assert count.binary_macs == products + products // 4  # and one filter of ones
+    assert count.float_macs == (4 + 1) * 64 * 9  # an image of ones, once for each batch
+    assert count.per_layer[0].precision == "binary"

@@ -264,7 +264,10 @@ def linear(activation=BasicInputBinarizer, output=Identity, weight=BasicInputBin
         (lambda: nn.Linear(8, 4), "a Linear cannot be packed here; give a bnn.layers.Linear"),
         (lambda: Conv2d(3, 4, 3, bconfig=BASIC), "a Conv2d cannot be packed here"),
         (lambda: Conv3d(3, 4, 3, bconfig=BASIC), "a Conv3d cannot be packed here"),
-        (lambda: linear(activation=Identity), "activation_pre_process is Identity; allowed: Basic"),
+        (
+            lambda: linear(activation=Identity),
+            "activation_pre_process is Identity; allowed: Advanced",
+        ),
         (lambda: linear(activation=_Doubled), "activation_pre_process is _Doubled; allowed"),
         (lambda: linear(activation=nn.Hardtanh), "activation_pre_process is Hardtanh"),
         (

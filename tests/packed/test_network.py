@@ -93,8 +93,10 @@ def test_every_binarizer_on_real_images(name, digits):
     binarizer = binarizers[name]
     if binarizer.stage == "output":
         config = BConfig(BasicInputBinarizer, binarizer, XNORWeightBinarizer)
-    elif "Weight" in name:
+    elif binarizer.operand == "weight":
         config = BConfig(BasicInputBinarizer, Identity, binarizer)
+    elif binarizer.operand == "input":
+        config = BConfig(binarizer, Identity, XNORWeightBinarizer)
     else:
         config = BConfig(binarizer, Identity, binarizer)
     model = small_network(config)

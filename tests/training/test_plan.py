@@ -6,7 +6,7 @@ import pytest
 
 from bnn.errors import ConfigError, RecipeError
 from bnn.executor import load_recipe
-from bnn.training import OptimizerCase, Schedule, TrainConfig, recipe_config
+from bnn.training import OptimizerCase, Schedule, TrainConfig, with_recipe_network
 from bnn.training.plan import plan_steps
 
 LOSSES = "losses: [{name: distribution}]"
@@ -141,16 +141,20 @@ def test_a_step_that_gives_no_epochs_has_the_mean_elsewhere(plans):
 def test_the_network_of_a_recipe(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text(f"{PUBLISHED}smoke: {{model: {{name: resnet8, args: {{width: 4}}}}}}")
-    home = recipe_config(str(path), data="cifar10", data_dir="/nowhere", epochs=3)
-    assert (home.model, home.model_args, home.epochs) == ("resnet20", {"width": 32}, 3)
-    other = recipe_config(str(path))
-    assert (other.model, other.model_args, other.data) == ("resnet8", {"width": 8}, "digits")
-    own = recipe_config(str(path), model_args={"num_classes": 10, "width": 5})
-    assert own.model_args == {"width": 5, "num_classes": 10}
-    named = recipe_config(str(path), model="resnet20")
-    assert (named.model, named.model_args) == ("resnet20", {})
-    small = recipe_config(str(path), smoke=True, data="cifar10", data_dir="/nowhere")
-    assert (small.model, small.model_args, small.smoke) == ("resnet8", {"width": 4}, True)
+    file = str(path)
+
+    def network(**settings):
+        config = with_recipe_network(TrainConfig(recipe=file, **settings))
+        return config.model, config.model_args
+
+    assert network(data="cifar10", data_dir="/nowhere") == ("resnet20", {"width": 32})
+    assert network() == ("resnet8", {"width": 8})
+    own = {"num_classes": 10, "width": 5}
+    assert network(model_args=own) == ("resnet8", own)
+    assert network(smoke=True, data="cifar10", data_dir="/nowhere") == ("resnet8", {"width": 4})
+    path.write_text("a: {epochs: 1}")
+    assert network(model_args={"width": 3}) == ("resnet8", {"width": 3})
+    assert with_recipe_network(TrainConfig(model="resnet20")).model == "resnet20"
 
 
 # ---- teachers

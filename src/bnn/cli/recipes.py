@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bnn.cli import terminal
 from bnn.cli.app import app, examples
+
+if TYPE_CHECKING:
+    from bnn.executor import Recipe
 
 recipes_app = typer.Typer(
     invoke_without_command=True,
@@ -26,7 +29,7 @@ def recipes(
     context: typer.Context,
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """List the packaged recipes: the steps that make a network binary."""
+    """List the packaged recipes: the steps that make a network binary, and how each is trained."""
     if context.invoked_subcommand is not None:
         return
     from bnn.executor import load_recipe, packaged_recipes
@@ -38,6 +41,12 @@ def recipes(
                 {
                     "name": recipe.name,
                     "steps": len(recipe.steps),
+                    "step_names": [step.name for step in recipe.steps],
+                    "epochs": [step.epochs for step in recipe.steps],
+                    "optimizers": _optimizers(recipe),
+                    "losses": _losses(recipe),
+                    "teacher": any(step.teacher is not None for step in recipe.steps),
+                    "data": recipe.data or None,
                     "description": recipe.description,
                     "reference": recipe.reference,
                 }
@@ -47,7 +56,7 @@ def recipes(
         return
     terminal.result_rich(
         terminal.columns(
-            [(recipe.name, _count(len(recipe.steps)), recipe.description) for recipe in found]
+            [(recipe.name, _count(len(recipe.steps)), _described(recipe)) for recipe in found]
         )
     )
 
@@ -72,3 +81,21 @@ def show(
 
 def _count(steps: int) -> str:
     return f"{steps} step" if steps == 1 else f"{steps} steps"
+
+
+def _described(recipe: Recipe) -> str:
+    parts = [", ".join(_optimizers(recipe)), ", ".join(_losses(recipe))]
+    return f"{recipe.description} ({'; '.join(parts)})"
+
+
+def _optimizers(recipe: Recipe) -> list[str]:
+    """Return the optimizers of all steps, each once; a step that names none has Adam."""
+    given = [case["name"] for step in recipe.steps for case in step.optimizer or [{"name": "adam"}]]
+    return list(dict.fromkeys(given))
+
+
+def _losses(recipe: Recipe) -> list[str]:
+    """Return the losses of all steps, each once; a step that names none has cross entropy."""
+    default = [{"name": "cross_entropy"}]
+    given = [loss["name"] for step in recipe.steps for loss in step.losses or default]
+    return list(dict.fromkeys(given))

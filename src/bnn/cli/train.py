@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
         "bnn train --recipe two-step                # the same network, binary",
         "bnn train --recipe two-step --resume       # go on after Ctrl-C or a crash",
         "bnn train --recipe mine.yaml --epochs 5 --lr 2e-3 --out runs/mine",
+        "bnn train --recipe reactnet --smoke        # all of its steps, in less than a minute",
+        "bnn train --recipe reactnet --teacher runs/resnet8-digits-float",
         "bnn train --model resnet18 --model-arg stem_type=cifar --recipe two-step \\",
         "          --data cifar10 --data-dir ~/data",
         "bnn train --accelerator cpu --devices 2 --strategy ddp",
@@ -30,8 +33,12 @@ if TYPE_CHECKING:
 )
 def train(
     model: Annotated[
-        str, typer.Option(metavar="NAME", help="Network; `bnn models` lists them.")
-    ] = "resnet8",
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Network; `bnn models` lists them. Default: the recipe's, else resnet8.",
+        ),
+    ] = None,
     model_arg: Annotated[
         list[str] | None,
         typer.Option(
@@ -46,6 +53,18 @@ def train(
             help="How it becomes binary: a name of `bnn recipes` or a YAML file; none for float.",
         ),
     ] = "none",
+    smoke: Annotated[
+        bool,
+        typer.Option("--smoke", help="The recipe's small variant: every step, a few epochs each."),
+    ] = False,
+    teacher: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|NAME",
+            help="Instead of the recipe's teacher: a checkpoint or a run's folder, a network that "
+            "is trained first, or torchvision:NAME (:FILE for its weights).",
+        ),
+    ] = None,
     data: Annotated[
         str,
         typer.Option(
@@ -80,12 +99,13 @@ def train(
         ),
     ] = None,
     schedule: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="NAME",
-            help="How the learning rate falls: cosine, linear (both to 0), constant.",
+            help="How the learning rate falls: cosine, linear (both to 0), step, constant. "
+            "Default: the recipe's, else cosine.",
         ),
-    ] = "cosine",
+    ] = None,
     weight_decay: Annotated[
         float | None,
         typer.Option(
@@ -98,14 +118,14 @@ def train(
         typer.Option(
             metavar="N",
             min=1,
-            help="Images per device and optimizer step. Default: the data's.",
+            help="Images per device and optimizer step. Default: the recipe's, else the data's.",
         ),
     ] = None,
     clamp_latent: Annotated[
         float | None,
         typer.Option(
             metavar="X",
-            help="Keep latent weights within -X and X, above 0. Default: free.",
+            help="Keep latent weights within -X and X, above 0. Default: the recipe's, else free.",
         ),
     ] = None,
     seed: Annotated[
@@ -130,6 +150,13 @@ def train(
         str, typer.Option(metavar="NAME", help="auto, ddp or another strategy of Lightning.")
     ] = "auto",
     nodes: Annotated[int, typer.Option(metavar="N", min=1, help="Machines.")] = 1,
+    sync_batch_norm: Annotated[
+        bool,
+        typer.Option("--sync-batch-norm", help="Batch norms see the batches of all devices."),
+    ] = False,
+    precision: Annotated[
+        str, typer.Option(metavar="NAME", help="32-true, or bf16-mixed: float layers in bfloat16.")
+    ] = "32-true",
     out: Annotated[
         str | None,
         typer.Option(
@@ -150,24 +177,22 @@ def train(
     Prints the accuracy on the held-out images, and where checkpoint and history are.
     """
     wanted_recipe = None if recipe == "none" else recipe
-    check_model(model)
+    if model is not None:
+        check_model(model)
     check_data(data)
     if wanted_recipe is not None:
         check_recipe(wanted_recipe)
-    from bnn.training import TrainConfig, fit
+    from bnn.training import TrainConfig, fit, with_recipe_network
 
     arguments = parse_model_args(model_arg or ())
-    if arguments:
-        make_model(model, arguments)  # before anything is written
-    name = "-".join([model, data, Path(wanted_recipe or "float").stem])
-    folder = f"runs/{name}" if out is None else out
     config = TrainConfig(
-        model=model,
         model_args=arguments,
         data=data,
         data_dir=data_dir,
         split_seed=split_seed,
         recipe=wanted_recipe,
+        smoke=smoke,
+        teacher=teacher,
         epochs=epochs,
         learning_rate=lr,
         weight_decay=weight_decay,
@@ -179,16 +204,24 @@ def train(
         devices=int(devices) if devices.isdecimal() else devices,
         strategy=strategy,
         num_nodes=nodes,
+        sync_batch_norm=sync_batch_norm,
+        precision=precision,
         clamp_latent=clamp_latent,
-        out=folder,
+        **({} if out is None else {"out": out}),
     )
+    config = with_recipe_network(config) if model is None else replace(config, model=model)
+    if arguments:
+        make_model(config.model, dict(config.model_args))  # before anything is written
+    if out is None:
+        words = [config.model, data, Path(wanted_recipe or "float").stem]
+        config = replace(config, out=f"runs/{'-'.join([*words, 'smoke'] if smoke else words)}")
     if not quiet:
-        terminal.talk(f"{model} on {data}, {wanted_recipe or 'float'}, in {folder}")
+        terminal.talk(f"{config.model} on {data}, {wanted_recipe or 'float'}, in {config.out}")
     try:
         run = fit(config, resume=resume, progress=terminal.watched() and not quiet)
     except KeyboardInterrupt:
         raise InterruptedRunError(
-            f"interrupted. Go on with the same command and --resume; the run is in {folder}."
+            f"interrupted. Go on with the same command and --resume; the run is in {config.out}."
         ) from None
     if run.is_main:  # Lightning starts this program again for each further process
         _report(run, config, json=json)

@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import nn
 
+from bnn.config import BConfig
 from bnn.convert import get_modules_to_binarize, prepare_binary_model
 from bnn.errors import BnnError, LayerNotFoundError, RecipeError
 from bnn.executor.recipe import Recipe, RecipeStep, load_recipe
@@ -81,12 +82,11 @@ class BinaryChef:
             "%s: running %s (%d of %d)", self.recipe.name, current.name, step + 1, len(self)
         )
         try:
-            present = _present(model, current)
-            return prepare_binary_model(
-                model,
-                current.bconfig,
-                ignore_layers_name=(*current.ignore_layer_names, *present),
-            )
+            ignored = (*current.ignore_layer_names, *_present(model, current))
+            chosen = get_modules_to_binarize(model, current.bconfig, ignore_layers_name=ignored)
+            if not chosen and current.bconfig == BConfig():
+                return model  # a step that trains the network in float, on purpose
+            return prepare_binary_model(model, current.bconfig, ignore_layers_name=ignored)
         except BnnError as error:
             raise RecipeError(f"{self.recipe.name}: {current.name}: {error}") from error
 

@@ -24,6 +24,7 @@ def catalog(user_modules: UserModules) -> dict[str, type[nn.Module]]:
     """Return name -> class of everything that the recipe may name."""
     known: dict[str, type[nn.Module]] = {name: binarizers[name] for name in binarizers}
     known["Identity"] = Identity
+    known["Tanh"] = nn.Tanh  # Real-to-Binary's step between float and sign
     if isinstance(user_modules, Mapping):
         own = dict(user_modules)
     else:

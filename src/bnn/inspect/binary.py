@@ -12,6 +12,8 @@ from bnn.ops.filters import by_filter, transposed_groups
 def is_binary_input(values: Tensor, before: Tensor | None, stage: nn.Module) -> bool:
     """Say whether a layer's input holds only -s and +s, with one s for the whole tensor.
 
+    Or 0 and 1, both of them, if a stage made them: one bit holds those too.
+
     Where all of it has one sign, the values prove little: any function of a constant input gives
     that. Then the stage must be more than an identity, and either s is 1 or the input varied.
 
@@ -30,6 +32,8 @@ def is_binary_input(values: Tensor, before: Tensor | None, stage: nn.Module) -> 
     """
     if not values.is_floating_point() or not values.numel():
         return False
+    if not isinstance(stage, nn.Identity) and values.min() == 0 and values.max() == 1:
+        return bool(((values == 0) | (values == 1)).all())
     magnitude = values.abs()
     s = magnitude.flatten()[0]
     if not (magnitude == s).all() or not 0 < s.item() < float("inf"):

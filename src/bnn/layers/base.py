@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 
 from bnn.config import BConfig, Binarizer
@@ -290,7 +291,9 @@ def _take_over(module: nn.Module, previous: nn.Module) -> None:
     fresh = module.state_dict(keep_vars=True)
     for name, old in previous.state_dict(keep_vars=True).items():
         new = fresh.get(name)
-        if not (isinstance(new, Tensor) and isinstance(old, Tensor) and new.shape == old.shape):
+        if not (isinstance(new, Tensor) and isinstance(old, Tensor)):
+            continue
+        if is_lazy(new) or new.shape != old.shape:
             continue
         if isinstance(new, nn.Parameter) and isinstance(old, nn.Parameter):
             path, _, leaf = name.rpartition(".")

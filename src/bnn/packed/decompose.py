@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from bnn.errors import PackedError
 from bnn.layers import BinaryLayer
-from bnn.ops import (
-    AdvancedInputBinarizer,
-    BasicInputBinarizer,
-    BasicScaleBinarizer,
-    StochasticInputBinarizer,
-)
+from bnn.layers.levels import Factors, gives_factors
+from bnn.ops import BasicScaleBinarizer, StochasticInputBinarizer, binarizers
 from bnn.ops.base import WeightBinarizer
-
-_SIGNS = (BasicInputBinarizer, AdvancedInputBinarizer, StochasticInputBinarizer)
-_SIGN_NAMES = ", ".join(cls.__name__ for cls in _SIGNS)
 
 
 class Parts(NamedTuple):
@@ -52,6 +45,7 @@ def decompose(
     Example:
         >>> from bnn import BConfig
         >>> from bnn.layers import Linear
+        >>> from bnn.ops import BasicInputBinarizer
         >>> layer = Linear(4, 2, bconfig=BConfig(BasicInputBinarizer))
         >>> decompose(layer, Linear)
         Traceback (most recent call last):
@@ -66,7 +60,7 @@ def decompose(
         bias = None if layer.bias is None else layer.bias.detach()
         if output:
             post = post_scale(layer.activation_post_process, len(signs))
-    factors = (None if v is None else _float32(v) for v in (scale, bias, post))
+    factors = (None if v is None else float32(v) for v in (scale, bias, post))
     return Parts(signs, *factors)
 
 
@@ -90,7 +84,12 @@ def check_kind(layer: nn.Module, kind: type[BinaryLayer]) -> BinaryLayer:
     return layer
 
 
-def _float32(factor: Tensor) -> Tensor:
+def float32(factor: Tensor) -> Tensor:
+    """Return a factor as packed layers hold it.
+
+    Raises:
+        PackedError: If that would lose something.
+    """
     if factor.dtype not in (torch.float32, torch.float16, torch.bfloat16):
         raise PackedError(
             f"the layer holds {factor.dtype}; packed layers compute in float32. Convert the layer "
@@ -105,8 +104,13 @@ def _refuse(stage: str, module: nn.Module, why: str, allowed: str) -> PackedErro
 
 def is_sign(module: nn.Module) -> bool:
     """Say whether it is a binarizer whose evaluation gives the signs of its input."""
-    says = next((cls for cls in type(module).__mro__ if "signs_input" in vars(cls)), None)
-    return says is not None and vars(says)["signs_input"] and type(module).forward is says.forward
+    says: Any = next((cls for cls in type(module).__mro__ if "signs_input" in vars(cls)), None)
+    return says is not None and says.signs_input and type(module).forward is says.forward
+
+
+def sign_names() -> str:
+    """Return the names of the registered binarizers that give the signs of their input."""
+    return ", ".join(name for name in binarizers if binarizers[name].signs_input)
 
 
 def _check_deterministic(stage: str, module: nn.Module) -> None:
@@ -119,30 +123,47 @@ def _check_deterministic(stage: str, module: nn.Module) -> None:
 def check_activation(module: nn.Module) -> None:
     """Raise PackedError if an input stage is not the sign."""
     if not is_sign(module):
-        raise _refuse("activation_pre_process", module, "", _SIGN_NAMES)
+        why = ", which a single packed layer does not compute" if _is_known(module) else ""
+        raise _refuse("activation_pre_process", module, why, sign_names())
     _check_deterministic("activation_pre_process", module)
 
 
-def _weight(layer: BinaryLayer) -> tuple[Tensor, Tensor | None]:
-    """Return signs in a type that can be packed, and the scale."""
+def _is_known(module: nn.Module) -> bool:
+    return type(module).__name__ in binarizers and binarizers[type(module).__name__] is type(module)
+
+
+def weight_factors(layer: BinaryLayer) -> Factors:
+    """Return what a layer's weight is made of.
+
+    Raises:
+        PackedError: If its binarizer does not say, is random, or gives other than one scale and
+            one offset for each filter.
+    """
     binarizer, stage = layer.weight_pre_process, "weight_pre_process"
     weight = layer.weight.detach()
     if is_sign(binarizer):
         _check_deterministic(stage, binarizer)
-        signs, scale = binarizer(weight), None
-    elif (
-        isinstance(binarizer, WeightBinarizer)
-        and type(binarizer).forward is WeightBinarizer.forward
-    ):
-        signs, scale = binarizer.decompose(weight)
-    else:
-        allowed = f"a WeightBinarizer that keeps its forward, {_SIGN_NAMES}"
+        return Factors(binarizer(weight))
+    if not gives_factors(binarizer, WeightBinarizer):
+        allowed = f"a WeightBinarizer that keeps its forward, {sign_names()}"
         raise _refuse(stage, binarizer, "", allowed)
+    factors = Factors(*binarizer(weight, factors=True))
+    for name, vector in (("scale", factors.scale), ("offset", factors.offset)):
+        if vector is not None and tuple(vector.shape) != (len(weight),):
+            why = f", whose {name} has shape {tuple(vector.shape)}"
+            raise _refuse(stage, binarizer, why, f"one {name} for each filter, ({len(weight)},)")
+    return factors
+
+
+def _weight(layer: BinaryLayer) -> tuple[Tensor, Tensor | None]:
+    """Return signs in a type that can be packed, and the scale."""
+    signs, scale, offset = weight_factors(layer)
+    binarizer, stage = layer.weight_pre_process, "weight_pre_process"
+    if offset is not None:
+        why = ", which adds an offset to each filter: a single packed layer does not compute it"
+        raise _refuse(stage, binarizer, why, "bnn.pack for whole networks, or one without")
     if not bool((signs.abs() == 1).all()):
         raise _refuse(stage, binarizer, ", whose signs are not all -1 or +1", "one that gives them")
-    if scale is not None and tuple(scale.shape) != (len(weight),):
-        why = f", whose scale has shape {tuple(scale.shape)}"
-        raise _refuse(stage, binarizer, why, f"one scale for each filter, ({len(weight)},)")
     return signs.to(torch.int8), scale
 
 

@@ -14,12 +14,12 @@ from torch.utils.hooks import RemovableHandle
 
 from bnn.layers import BinaryLayer, Linear
 from bnn.layers.conv import BinaryConv
-from bnn.ops.base import WeightBinarizer
 from bnn.packed import functional, ops
 from bnn.packed.graph import Node
 from bnn.packed.layer import PackedLayer
 from bnn.packed.modules import PackedLinear
 from bnn.packed.network import PackedNetwork
+from bnn.packed.planes import BOX
 
 _NUMBER = re.compile(r"#(\d+)$")  # of the nodes that one layer became
 
@@ -92,7 +92,7 @@ def one_bit_layers(packed: PackedNetwork) -> dict[str, list[OneBit]]:
     numbered: dict[str, list[tuple[int, OneBit]]] = {}
     found: dict[str, list[OneBit]] = {}
     for node in packed.graph.nodes:
-        if node.op == "binary_conv":
+        if node.op == "binary_conv" and BOX not in node.name:
             number = _NUMBER.search(node.name)
             order = int(number[1]) if number else 0
             numbered.setdefault(layer_of(node.name), []).append((order, _of_node(node)))
@@ -164,24 +164,18 @@ def bits_of(layer: BinaryLayer, signs: Tensor) -> Tensor:
     return _bits(signs, layer, isinstance(layer, Linear))
 
 
-def emulated_sums(layer: BinaryLayer, signs: Tensor) -> Tensor:
+def emulated_sums(layer: BinaryLayer, integers: Tensor) -> Tensor:
     """Return the integer sums as the model's layer computes them, channels last, int32.
 
-    Its own convolution of its own signs, without scale and bias.
+    Its own convolution of its own signs or other integers, without scale and bias.
     """
-    binarizer = layer.weight_pre_process
-    if isinstance(binarizer, WeightBinarizer) and (
-        type(binarizer).forward is WeightBinarizer.forward
-    ):
-        weight, _ = binarizer(layer.weight, factors=True)
-    else:
-        weight = binarizer(layer.weight)
+    weight = layer._factors().integers
     # Every sum of so many +-1 is exact in float32. Devices may convolve by a transform, which
     # leaves fractions far below one half.
     exact = torch.float32 if weight[0].numel() <= 2**24 else torch.float64
-    sums = layer._compute(signs.to(exact), weight.to(exact), None)
+    sums = layer._compute(integers.to(exact), weight.to(exact), None)
     if isinstance(layer, BinaryConv):
-        if signs.dim() < layer.weight.dim():
+        if integers.dim() < layer.weight.dim():
             sums = sums.unsqueeze(0)
         sums = sums.movedim(1, -1)
     return sums.round().to(torch.int32)

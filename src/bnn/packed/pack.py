@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from bnn.errors import PackedError
 from bnn.layers import BinaryLayer
@@ -61,7 +62,9 @@ def pack(model: nn.Module, example_inputs: Tensor | Sequence[Tensor]) -> PackedN
     for parameter in copied.parameters():
         parameter.requires_grad = False
     float_bytes = sum(
-        x.numel() * x.element_size() for x in (*copied.parameters(), *copied.buffers())
+        x.numel() * x.element_size()
+        for x in (*copied.parameters(), *copied.buffers())
+        if not is_lazy(x)
     )
     with torch.inference_mode(mode=False), torch.no_grad():
         example = [x.detach().clone() for x in example]

@@ -12,9 +12,11 @@ from torch import Tensor, nn
 
 from bnn.errors import PackedError
 from bnn.layers import BinaryLayer
+from bnn.layers.levels import input_factors
 from bnn.packed.agreement import Agreement, LayerAgreement
 from bnn.packed.network import PackedNetwork
 from bnn.packed.onebit import OneBit, bits_of, different_bits, emulated_sums, one_bit_layers
+from bnn.packed.planes import input_planes, weight_planes
 
 Batches = Tensor | tuple[Tensor, ...] | Iterable[Any]
 
@@ -105,7 +107,7 @@ class _Layer:
 
     name: str
     module: BinaryLayer
-    uses: list[OneBit]
+    uses: list[OneBit]  # of each call as many as there are pairs of planes
     sums: int = 0
     different_sums: int = 0
     signs: int = 0
@@ -115,12 +117,20 @@ class _Layer:
 
     def hear(self, _: nn.Module, args: tuple[Any, ...]) -> None:
         """Note the signs that a call of the model's layer gets, and compare the sums of them."""
-        signs = self.module.activation_pre_process(args[0])
-        one_bit = self.uses[min(len(self.given), len(self.uses) - 1)]
-        bits = bits_of(self.module, signs)
-        self.given.append(bits)
-        packed = one_bit.sums(bits)
-        expected = emulated_sums(self.module, signs)
+        integers = input_factors(self.module.activation_pre_process, args[0]).integers
+        planes = input_planes(self.module.activation_pre_process)
+        weight = self.module._factors().integers
+        own = weight_planes(weight)[0]
+        pairs = len(planes.coefficients) * len(own.coefficients)
+        at = min(len(self.given), len(self.uses) - pairs)
+        uses = iter(self.uses[at : at + pairs])
+        packed: Any = planes.constant * weight.flatten(1).sum(1).double()
+        for signs, outer in zip(planes.split(integers), planes.coefficients, strict=True):
+            bits = bits_of(self.module, signs)
+            for inner in own.coefficients:
+                packed = packed + outer * inner * next(uses).sums(bits)
+                self.given.append(bits)
+        expected = emulated_sums(self.module, integers)
         if packed.shape != expected.shape:
             raise PackedError(
                 f"verify: layer {self.name!r} gives {tuple(expected.shape)}, but packed "

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     )
     from bnn.training.metrics import SignBalance, saturated_share
     from bnn.training.module import Classifier as Classifier
-    from bnn.training.networks import recipe_config
+    from bnn.training.networks import with_recipe_network
     from bnn.training.optimizers import (
         OPTIMIZERS,
         PARAMETER_RULES,
@@ -84,7 +84,7 @@ _HOME = {
     "SignBalance": "metrics",
     "saturated_share": "metrics",
     "Classifier": "module",
-    "recipe_config": "networks",
+    "with_recipe_network": "networks",
     "Bop": "optimizers",
     "CaseOptimizer": "optimizers",
     "OPTIMIZERS": "optimizers",
@@ -106,7 +106,7 @@ _HOME = {
 __all__ = [
     # run
     "TrainConfig",
-    "recipe_config",
+    "with_recipe_network",
     "fit",
     "FitResult",
     "evaluate",

@@ -62,7 +62,9 @@ class LayerHistograms(Callback):
         for board in boards if trainer.is_global_zero else ():
             for name, layer in binary_weight_layers(module):
                 short = name.removeprefix("model.")
-                board.add_histogram(f"latent/{short}", layer.weight.detach().float(), epoch)
+                weights = layer.weight.detach().float()
+                if weights.isfinite().all():  # a run that has diverged is no reason to stop here
+                    board.add_histogram(f"latent/{short}", weights, epoch)
                 board.add_scalar(f"saturated/{short}", saturated_share(layer, self.limit), epoch)
                 if name in self._signs:
                     flipped = flip_rate({"": self._signs[name]}, {"": signs[name]})

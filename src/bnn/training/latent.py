@@ -10,6 +10,8 @@ from torch.nn.utils import parametrize
 
 from bnn.errors import ConfigError
 from bnn.layers import BinaryLayer
+from bnn.layers.levels import gives_factors
+from bnn.ops.base import WeightBinarizer
 
 
 def binary_weight_layers(model: nn.Module) -> Iterator[tuple[str, BinaryLayer]]:
@@ -89,7 +91,10 @@ def binary_weight_signs(model: nn.Module) -> dict[str, Tensor]:
         stage = layer.weight_pre_process
         modes = [(part, part.training) for part in stage.modules()]
         stage.eval()
-        signs[name] = stage(layer.weight) < 0
+        # Two values of any centre, as AdaBin's, are below it or above, not below 0.
+        separate = gives_factors(stage, WeightBinarizer)
+        weight = stage(layer.weight, factors=True)[0] if separate else stage(layer.weight)
+        signs[name] = weight < 0
         for part, mode in modes:
             part.training = mode
     return signs

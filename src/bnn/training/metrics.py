@@ -122,5 +122,7 @@ class _Count(MeasuringHook):
     @torch.no_grad()
     def __call__(self, module: nn.Module, inputs: Any, output: Any) -> None:  # noqa: ARG002
         if self.balance.enabled:
+            if isinstance(output, tuple):  # the factors of an InputBinarizer; the first has signs
+                output = output[0]
             self.negative = self.negative + (output < 0).sum()
             self.total += output.numel()

@@ -22,34 +22,31 @@ TeacherSource = int | Mapping[str, str] | TrainConfig
 TORCHVISION = "torchvision:"
 
 
-def recipe_config(recipe: str, *, user_modules: UserModules = (), **settings: Any) -> TrainConfig:
-    """Return the settings of a run with the network that a recipe is made for.
+def with_recipe_network(config: TrainConfig, *, user_modules: UserModules = ()) -> TrainConfig:
+    """Return settings with the network that their recipe is made for, if it names one.
 
     Args:
-        recipe: Name of a packaged recipe, or path of a YAML file.
-        user_modules: Your own binarizers that it names.
-        **settings: Other fields of :class:`bnn.training.TrainConfig`. With ``model`` the recipe's
-            network is not taken; ``model_args`` win over the recipe's.
+        config: With a recipe; ``model`` is replaced, ``model_args`` win over the recipe's.
+        user_modules: Your own binarizers that the recipe names.
 
     Raises:
         RecipeError: If the recipe is missing or malformed.
-        ConfigError: If a setting cannot be used.
 
     Example:
-        >>> recipe_config("bi-real", data="digits").model
-        'resnet8'
-        >>> recipe_config("bi-real", data="imagenet", data_dir="/data/imagenet").model
+        >>> with_recipe_network(TrainConfig(recipe="reactnet")).model_args
+        {'activation': 'RPReLU'}
+        >>> imagenet = TrainConfig(recipe="reactnet", data="imagenet", data_dir="/data/imagenet")
+        >>> with_recipe_network(imagenet).model
         'resnet18'
     """
-    if "model" not in settings:
-        read = load_recipe(recipe, user_modules, smoke=bool(settings.get("smoke")))
-        data = settings.get("data", TrainConfig.data)
-        found = network_for(read, data, Place(read.file))
-        if found is not None:
-            name, args = found
-            own = settings.get("model_args", {})
-            settings = {**settings, "model": name, "model_args": {**args, **own}}
-    return TrainConfig(recipe=recipe, **settings)
+    if config.recipe is None:
+        return config
+    recipe = load_recipe(config.recipe, user_modules, smoke=config.smoke)
+    found = network_for(recipe, config.data, Place(recipe.file))
+    if found is None:
+        return config
+    name, args = found
+    return dataclasses.replace(config, model=name, model_args={**args, **config.model_args})
 
 
 def network_for(recipe: Recipe, data: str, place: Place) -> tuple[str, dict[str, Any]] | None:

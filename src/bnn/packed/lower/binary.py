@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from typing import Any, TypeGuard
 
+import torch
 from torch import Tensor, nn
 
 from bnn import layers
 from bnn.errors import PackedError
 from bnn.layers import BinaryLayer
-from bnn.ops import BasicScaleBinarizer, XNORScaleBinarizer
-from bnn.packed import functional
-from bnn.packed.decompose import check_activation, check_kind, decompose, post_scale
+from bnn.ops import (
+    BasicScaleBinarizer,
+    RealToBinaryGateBinarizer,
+    XNORPlusPlusScaleBinarizer,
+    XNORScaleBinarizer,
+)
+from bnn.packed.decompose import check_kind, post_scale, weight_factors
 from bnn.packed.graph import ValueRef
 from bnn.packed.lower.builder import Builder
-from bnn.packed.lower.modules import MODULES, pad_as_layer, per_channel
+from bnn.packed.lower.inputs import lower_input, lower_values
+from bnn.packed.lower.modules import MODULES, activate, linear, pad_as_layer, per_channel
+from bnn.packed.lower.product import Product
 
 _KINDS: tuple[type[BinaryLayer], ...] = (layers.Linear, layers.Conv1d, layers.Conv2d)
 
@@ -41,16 +48,15 @@ def _product(
     builder: Builder, layer: BinaryLayer, kind: type[BinaryLayer], x: ValueRef, axis: int
 ) -> ValueRef:
     """Emit all but the last stage."""
-    float_input = isinstance(layer.activation_pre_process, nn.Identity)
+    binarizer = layer.activation_pre_process
+    float_input = isinstance(binarizer, nn.Identity)
     if isinstance(layer.weight_pre_process, nn.Identity):
         if not float_input:
-            check_activation(layer.activation_pre_process)
-            x = builder.emit("unary", [x], function="sign")
+            x = lower_values(builder, binarizer, x, axis)
             if getattr(layer, "padding_value", 0):
                 raise PackedError("float weights with a padding of -1 or +1 are not packed.")
         return MODULES[kind.float_class()](builder, layer, x)
-    parts = decompose(layer, kind, activation=not float_input, output=False)
-    tensors = {"weight": functional.pack(parts.signs), "scale": parts.scale, "bias": parts.bias}
+    w = weight_factors(layer)
     if kind is layers.Linear:
         geometry: dict[str, Any] = {
             "in_channels": int(layer.weight.shape[1]),
@@ -59,10 +65,8 @@ def _product(
             "dilation": [],
             "groups": 1,
         }
-        pad_value = 0
     else:
         conv: Any = layer
-        pad_value = conv.padding_value
         x, pads = pad_as_layer(builder, conv, x)
         geometry = {
             "in_channels": conv.in_channels,
@@ -71,12 +75,8 @@ def _product(
             "dilation": list(conv.dilation),
             "groups": conv.groups,
         }
-    if float_input:
-        if pad_value:
-            raise PackedError("float activations with a padding of -1 or +1 are not packed.")
-        return builder.emit("weight_only_conv", [x], tensors, **geometry)
-    bits = builder.emit("pack", [x], axis=axis)
-    return builder.emit("binary_conv", [bits], tensors, **geometry, pad_value=pad_value, axis=axis)
+    given = None if float_input else lower_input(builder, binarizer, x, axis)
+    return Product(builder, layer, given, x, w, geometry, axis).emit()
 
 
 def _post_process(
@@ -85,6 +85,18 @@ def _post_process(
     """Emit the last stage, for a layer's output and its input."""
     if isinstance(post, XNORScaleBinarizer) and (type(post).forward is XNORScaleBinarizer.forward):
         return builder.emit("binary", [y, _input_scale(builder, post, x)], function="mul")
+    if isinstance(post, RealToBinaryGateBinarizer) and (
+        type(post).forward is RealToBinaryGateBinarizer.forward
+    ):
+        return builder.emit("binary", [y, _gate(builder, post, x)], function="mul")
+    if isinstance(post, XNORPlusPlusScaleBinarizer) and (
+        type(post).forward is XNORPlusPlusScaleBinarizer.forward
+    ):
+        if post.form == "channel":
+            return per_channel(builder, y, post.alpha.detach().flatten().float(), None, axis)
+        gamma = post.gamma_of(torch.empty(builder.shape(y), device="meta")).detach().float()
+        scales = builder.emit("constant", [], {"value": gamma.unsqueeze(0)})
+        return builder.emit("binary", [y, scales], function="mul")
     if _is_spatial(post):
         alpha = builder.emit("constant", [], {"value": post.alpha.detach().float()})
         return builder.emit("binary", [y, alpha], function="mul")
@@ -100,6 +112,18 @@ def _is_spatial(post: nn.Module) -> TypeGuard[BasicScaleBinarizer]:
         return False
     alpha: Tensor = post.alpha
     return alpha.numel() != 1 and (alpha.dim() < 2 or alpha.numel() != alpha.shape[1])
+
+
+def _gate(builder: Builder, gate: RealToBinaryGateBinarizer, x: ValueRef) -> ValueRef:
+    """Translate Real-to-Binary's gate."""
+    if gate.axes:
+        dims = list(range(2, gate.axes + 2))
+        x = builder.emit("reduce", [x], function="mean", dims=dims, keepdim=False)
+    x = activate(builder, linear(builder, gate.reduce, x), "relu")
+    x = builder.emit("unary", [linear(builder, gate.expand, x)], function="sigmoid")
+    for _ in range(gate.axes):
+        x = builder.emit("unsqueeze", [x], dim=-1)
+    return x
 
 
 def _input_scale(builder: Builder, scale: XNORScaleBinarizer, x: ValueRef) -> ValueRef:

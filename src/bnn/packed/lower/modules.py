@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bnn.layers import RPReLU
 from bnn.packed import layout
 from bnn.packed.graph import ValueRef
 from bnn.packed.lower.builder import Builder, Untranslated
@@ -109,6 +110,18 @@ def _prelu(builder: Builder, prelu: nn.PReLU, x: ValueRef) -> ValueRef:
     if prelu.weight.numel() == 1:
         return leaky_relu(builder, x, float(prelu.weight))
     return activate(builder, x, "prelu", prelu.weight.expand(builder.shape(x)[1]))
+
+
+def _rprelu(builder: Builder, rprelu: RPReLU, x: ValueRef) -> ValueRef:
+    if builder.rank(x) < 2:
+        raise Untranslated("an RPReLU of a vector")
+    channels = builder.shape(x)[1]
+    shift_in, slope, shift_out = (
+        value.expand(channels) for value in (-rprelu.shift_in, rprelu.weight, rprelu.shift_out)
+    )
+    x = builder.emit("map", [x], {"second_shift_in": shift_in}, axis=1)
+    x = activate(builder, x, "prelu", slope)
+    return builder.emit("map", [x], {"second_shift_out": shift_out}, axis=1)
 
 
 def leaky_relu(builder: Builder, x: ValueRef, slope: float) -> ValueRef:
@@ -249,6 +262,7 @@ MODULES: dict[type[nn.Module], Translator] = {
     nn.ReLU: _relu,
     nn.ReLU6: unary("relu6"),
     nn.PReLU: _prelu,
+    RPReLU: _rprelu,
     nn.LeakyReLU: lambda b, m, x: leaky_relu(b, x, m.negative_slope),
     nn.Hardtanh: lambda b, m, x: hardtanh(b, x, m.min_val, m.max_val),
     nn.ELU: lambda b, m, x: b.emit("parametric", [x], function="elu", value=float(m.alpha)),

@@ -42,6 +42,7 @@ UNARY: dict[str, Callable[[Tensor], Tensor]] = {
     "mish": F.mish,
     "neg": torch.neg,
     "relu6": F.relu6,
+    "round": torch.round,
     "rsqrt": torch.rsqrt,
     "sigmoid": torch.sigmoid,
     "sign": sign,
