@@ -116,7 +116,7 @@ METHODS: Mapping[str, Method] = {
     "two-step": Method((_step(_STE, None), _step(_STE, _ALPHA))),
     "reactnet": Method(
         (_step(_stage("RSignInputBinarizer"), None), _step(_stage("RSignInputBinarizer"), _ALPHA)),
-        model_args={"activation": "rprelu"},
+        model_args={"activation": "RPReLU"},
     ),
     "bop": Method(
         _one(
