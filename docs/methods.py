@@ -174,8 +174,10 @@ def cost(name: str) -> tuple[str, str]:
     parts = ["one 1-bit convolution" if len(whole) == 1 else f"{len(whole)} 1-bit convolutions"]
     if len(convolutions) > len(whole):
         parts.append("the input's sums")
-    if any(node.op == "conv" for node in packed.graph.nodes):
-        parts.append("K" if name == "XNORScaleBinarizer" else "the border's sums")
+    if any(node.attrs.get("function") == "zeros_like" for node in packed.graph.nodes):
+        parts.append("the border's sums, once for a size")
+    if name == "XNORScaleBinarizer":
+        parts.append("K")
     return f"{added:,}", ", ".join(parts)
 
 

@@ -129,6 +129,36 @@ def _recipes() -> str:
     )
 
 
+def _recipe_keys(part: str) -> str:
+    """Return the keys of one part of a recipe, from the tables that its reader follows."""
+    from bnn.executor import keys
+
+    stage = "a stage: `name`, and `args` if any. Left out: identity"
+    tables: dict[str, dict[str, str]] = {
+        "top": _meanings(keys.TOP),
+        "step": {**dict.fromkeys(keys.STAGES, stage), **_meanings(keys.STEP)},
+        "case": _meanings(keys.CASE),
+        "schedule": _meanings(keys.SCHEDULE),
+        "loss": _meanings(keys.LOSS),
+        "teacher": _kinds(keys.TEACHER),
+        "smoke": _meanings(keys.SMOKE),
+    }
+    return _table(("Key", "Meaning"), ((f"`{k}`", _cell(v)) for k, v in tables[part].items()))
+
+
+def _meanings(keys: Any) -> dict[str, str]:
+    return {name: key.meaning for name, key in keys.items()}
+
+
+def _kinds(kinds: Any) -> dict[str, str]:
+    """Return the keys of which one is given, and after each those that may come with it."""
+    found = {}
+    for kind, keys in kinds.items():
+        for name, key in keys.items():
+            found[name] = key.meaning if name == kind else f"with `{kind}`: {key.meaning}"
+    return found
+
+
 def _data_sets() -> str:
     from bnn.training import DATASETS
 
@@ -299,6 +329,60 @@ def _packable_layers() -> str:
     return ", ".join(f"`bnn.layers.{kind.__name__}`" for kind in kinds)
 
 
+def _optimizers() -> str:
+    from bnn.training import OPTIMIZERS
+
+    return _table(
+        ("Name", "Class"),
+        (
+            (f"`{n}`", f"`{OPTIMIZERS[n].__module__.split('.')[0]}`'s {OPTIMIZERS[n].__name__}")
+            for n in OPTIMIZERS
+        ),
+    )
+
+
+def _parameter_rules() -> str:
+    from bnn.training import PARAMETER_RULES
+
+    return _table(
+        ("Name", "Which parameters"),
+        (
+            (f"`{n}`", first_line(PARAMETER_RULES[n]).removeprefix("Yield "))
+            for n in PARAMETER_RULES
+        ),
+    )
+
+
+def _schedules() -> str:
+    from bnn.training import SCHEDULES
+
+    return _table(
+        ("Name", "After the warm-up", "Arguments"),
+        ((f"`{n}`", first_line(SCHEDULES[n]), _arguments(SCHEDULES[n])) for n in SCHEDULES),
+    )
+
+
+def _losses() -> str:
+    from bnn.training import LOSSES
+
+    return _table(
+        ("Name", "What it is", "Arguments", "Needs a teacher"),
+        (
+            (
+                f"`{n}`",
+                first_line(LOSSES[n]),
+                _arguments(LOSSES[n]),
+                "yes" if LOSSES[n].needs_teacher else "",
+            )
+            for n in LOSSES
+        ),
+    )
+
+
+def _arguments(cls: Any) -> str:
+    return ", ".join(f"`{name}`" for name in inspect.signature(cls).parameters)
+
+
 _FILL = {
     ("reference", "binarizers"): _binarizer_reference,
     ("reference", "layers"): _layer_reference,
@@ -316,5 +400,16 @@ _FILL = {
     ("table", "packed-limits"): _limits,
     ("table", "recipes"): _recipes,
     ("table", "data-sets"): _data_sets,
+    ("table", "recipe-top"): lambda: _recipe_keys("top"),
+    ("table", "recipe-step"): lambda: _recipe_keys("step"),
+    ("table", "recipe-case"): lambda: _recipe_keys("case"),
+    ("table", "recipe-schedule"): lambda: _recipe_keys("schedule"),
+    ("table", "recipe-loss"): lambda: _recipe_keys("loss"),
+    ("table", "recipe-teacher"): lambda: _recipe_keys("teacher"),
+    ("table", "recipe-smoke"): lambda: _recipe_keys("smoke"),
+    ("table", "losses"): _losses,
+    ("table", "optimizers"): _optimizers,
+    ("table", "parameter-rules"): _parameter_rules,
+    ("table", "schedules"): _schedules,
     ("plots", "binarizers"): _plots,
 }

@@ -11,3 +11,4 @@ void bind_weight_only(nanobind::module_& m);
 void bind_roof(nanobind::module_& m);
 void bind_conv2d(nanobind::module_& m);
 void bind_program(nanobind::module_& m);
+void bind_gradients(nanobind::module_& m);

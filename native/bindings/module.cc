@@ -13,4 +13,5 @@ NB_MODULE(_native, m) {
   bind_roof(m);
   bind_conv2d(m);
   bind_program(m);
+  bind_gradients(m);
 }

@@ -170,6 +170,15 @@ void bind_float_operations(nb::class_<Program>& c) {
       nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),
       nb::arg().none());
   c.def(
+      "conv2d_maxpool2d",
+      [](Program& p, const Conv& shape, bool x_nchw, Slot x, Address panel, const Epilogue& between,
+         const Pool& window, Slot out, Slot bits, Slot residual, const Epilogue& steps) {
+        p.open().conv2d_maxpool2d(conv(shape), x_nchw, x, at<void>(panel), epilogue(between),
+                                  pool(window), out, bits, residual, epilogue(steps));
+      },
+      nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg().none(), nb::arg(), nb::arg(), nb::arg(),
+      nb::arg(), nb::arg().none());
+  c.def(
       "maxpool2d",
       [](Program& p, const Pool& shape, Slot x, Slot out, Slot bits, Slot residual,
          const Epilogue& steps) {
@@ -216,6 +225,12 @@ void bind_float_operations(nb::class_<Program>& c) {
 }  // namespace
 
 void bind_program(nb::module_& m) {
+  m.def(
+      "fuses_maxpool2d",
+      [](const Conv& shape, const Epilogue& between, const Pool& window) {
+        return bnn::fuses_maxpool2d(conv(shape), epilogue(between), pool(window));
+      },
+      nb::arg(), nb::arg().none(), nb::arg());
   nb::class_<Program> c(m, "Program");
   c.def(nb::init<int>());
   bind_bit_operations(c);

@@ -39,6 +39,9 @@ def weight_only_conv2d(
 def conv2d_panel_bytes(*shape_and_isa: int) -> int: ...
 def make_conv2d_panel(*shape_weight_panel_isa: int) -> None: ...
 def conv2d_kernel(*shape_and_isa: int) -> str: ...
+def fuses_maxpool2d(
+    shape: Sequence[int], between: Sequence[int] | None, window: Sequence[int], /
+) -> bool: ...
 
 class Program:
     """Operations on slots, run by one call: native/include/bnn/program.h.
@@ -74,6 +77,11 @@ class Program:
     def conv2d(
         self, shape: Sequence[int], x_nchw: bool, x: int, panel: int, out: int, bits: int,
         residual: int, epilogue: Sequence[int] | None, /,
+    ) -> None: ...  # fmt: skip
+    def conv2d_maxpool2d(
+        self, shape: Sequence[int], x_nchw: bool, x: int, panel: int,
+        between: Sequence[int] | None, window: Sequence[int], out: int, bits: int, residual: int,
+        epilogue: Sequence[int] | None, /,
     ) -> None: ...  # fmt: skip
     def maxpool2d(
         self, shape: Sequence[int], x: int, out: int, bits: int, residual: int,

@@ -9,6 +9,7 @@ from bnn.training import DATASETS, TrainConfig, load_checkpoint
 
 PARAMETERS = {p.name: p for p in typer.main.get_command(app).commands["train"].params}
 RENAMED = {"learning_rate": "lr", "num_workers": "workers", "num_nodes": "nodes"}
+SMALL = ("--smoke", "--epochs", "1", "--batch-size", "512", "--quiet")
 OWN = {"resume", "quiet", "json", "help"}
 
 
@@ -24,6 +25,37 @@ def test_defaults_are_those_of_the_settings():
             continue
         default = PARAMETERS[RENAMED.get(field.name, field.name)].default
         assert str(default) == str(field.default), field.name
+
+
+def test_a_recipe_brings_its_network_and_its_small_variant(bnn, tmp_path):
+    options = [
+        "--recipe",
+        "bi-real",
+        "--smoke",
+        "--epochs",
+        "1",
+        "--batch-size",
+        "512",
+        "--json",
+        "--quiet",
+    ]
+    got = json.loads(bnn("train", *options, "--out", tmp_path / "run").stdout)
+    assert got["config"]["model"] == "resnet8"
+    assert got["config"]["model_args"] == {"width": 8}
+    assert got["config"]["smoke"] is True
+    again = bnn("train", *options, "--out", tmp_path / "run", "--resume")
+    assert json.loads(again.stdout) == got
+    options = ("--model-arg", "width=4", *options)
+    other = bnn("train", *options, "--out", tmp_path / "other")
+    assert json.loads(other.stdout)["config"]["model_args"] == {"width": 4}
+
+
+def test_a_teacher_that_is_there(bnn, trained, tmp_path):
+    options = ("--recipe", "reactnet", *SMALL)
+    ran = bnn("train", *options, "--teacher", trained, "--out", tmp_path / "run")
+    assert ran.code == 0, ran.stderr
+    assert (tmp_path / "run" / "final.ckpt").exists()
+    assert not (tmp_path / "run" / "teacher").exists()
 
 
 def test_help_names_every_data_set(bnn):
@@ -115,6 +147,12 @@ def test_interrupt_says_how_to_go_on(bnn, monkeypatch):
         (("--devices", "0"), "devices"),
         (("--devices", "two"), "devices"),
         (("--schedule", "cosin"), "schedule"),
+        (("--smoke",), "there is no recipe"),
+        (("--teacher", "resnet8"), "--teacher"),
+        (("--recipe", "two-step", "--teacher", "resnet8"), "--teacher"),
+        (("--recipe", "reactnet", "--teacher", "resnet81"), "Did you mean 'resnet8'?"),
+        (("--recipe", "reactnet", "--teacher", ""), "teacher"),
+        (("--precision", "bf16"), "precision"),
         (("--model-arg", "width"), "KEY=VALUE"),
         (("--model-arg", "wdth=3"), "width"),
         (("--model-arg", "width=foo"), "'foo'"),

@@ -18,6 +18,7 @@ import typer.main
 
 from bnn.cli import app
 from bnn.ops import binarizers
+from bnn.training import DATASETS
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
@@ -62,7 +63,8 @@ def named(pages):
 def clean_slate(tmp_path, monkeypatch):
     """Run in an empty folder, on one core; undo what a page registers."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(binarizers, "_items", dict(binarizers._items))
+    for registry in (binarizers, DATASETS):
+        monkeypatch.setattr(registry, "_items", dict(registry._items))
     monkeypatch.setenv("COLUMNS", "100")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -36,6 +36,8 @@ def test_every_binarizer_has_formulas_and_is_packed(methods, name):
 def test_known_costs(methods):
     assert methods.cost("RSignInputBinarizer") == ("64", "one 1-bit convolution")
     assert methods.cost("TernaryWeightBinarizer") == ("0", "2 1-bit convolutions")
+    border = "one 1-bit convolution, the border's sums, once for a size"
+    assert methods.cost("AdaBinInputBinarizer") == ("2", border)
     assert methods.cost("AdaBinWeightBinarizer") == ("0", "one 1-bit convolution, the input's sums")
 
 

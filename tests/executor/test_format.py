@@ -4,10 +4,14 @@ import json
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from bnn.errors import RecipeError
+from bnn.errors import BnnError, RecipeError
 from bnn.executor import load_recipe, packaged_recipes
 from bnn.executor.keys import STEP_KEYS
+from bnn.training import TrainConfig
+from bnn.training.plan import plan_steps
 
 FULL = """
 description: All keys.
@@ -120,6 +124,10 @@ WRONG = {
     "a: {initialise_from: {model: b}}": "a.initialise_from: unknown key 'model'",
     "a: {initialise_from: b.ckpt}": "a.initialise_from: must be a mapping, got 'b.ckpt'",
     "a: {initialize_from: {step: b}}": r"a: unknown key 'initialize_from'. Did you mean 'initialis",
+    TEACHER % "{checkpoint: ''}": "s.teacher.checkpoint: must be the path of a file, got ''",
+    TEACHER % ('{checkpoint: "a' + chr(92) + '0"}'): "s.teacher.checkpoint: must be the path",
+    TEACHER % ("{checkpoint: " + "a" * 300 + "}"): "must be the path of a file, got 'aaa.*aa...'",
+    "s: {epochs: 1e300}": "s.epochs: must be a number >= 1 and < 2.14748e.09, got '1e300'",
     "s: {batch_size: 0}": "s.batch_size: must be a number >= 1",
     "s: {clip_gradients: 0}": "s.clip_gradients: must be a number > 0, got 0",
     "s: {clamp_latent: -1}": "s.clamp_latent: must be a number > 0, got -1",
@@ -132,7 +140,7 @@ WRONG = {
     "s: {}\nmodel: {args: {}}": "model: 'name' is missing. Keys: name, args, elsewhere",
     "s: {}\ndata: [digits]": r"data: must be text, got \['digits'\]",
     "s: {}\nsmoke: 3": "smoke: must be a mapping, got 3",
-    "s: {}\nsmoke: {t: {}}": "smoke: unknown key 't'. Allowed: model, epochs, batch_size, s",
+    "s: {}\nsmoke: {t: {}}": r"smoke: unknown key 't'. Allowed: model, epochs, .*, s\.",
     "s: {}\nsmoke: {epochs: 0}": "smoke.epochs: must be a number >= 1, got 0",
     "s: {}\nsmoke: {s: {epoch: 1}}": r"smoke.s: unknown key 'epoch'. Did you mean 'epochs'\?",
     "s: {}\nsmoke: {weight: {name: XNORWeightBinarizer}}": "smoke: is the small variant of the",
@@ -153,14 +161,15 @@ def test_a_wrong_value_is_named_with_file_step_and_key(tmp_path, text):
 def test_smoke_keeps_every_step_and_loss_and_shortens_the_rest(tmp_path):
     text = FULL + (
         "smoke:\n  model: {name: resnet8, args: {width: 4}}\n  epochs: 2\n  batch_size: 128\n"
-        "  main: {epochs: 3, reestimate_batch_norm: 2}\n"
+        "  learning_rate: 0.5\n  main: {epochs: 3, learning_rate: 0.25, reestimate_batch_norm: 2}\n"
     )
     whole, small = (load_recipe(write(tmp_path, text), smoke=smoke) for smoke in (False, True))
     assert [step.name for step in small.steps] == [step.name for step in whole.steps]
     assert [step.epochs for step in small.steps] == [2, 3]
     assert [step.batch_size for step in small.steps] == [128, 128]
+    assert [step.learning_rate for step in small.steps] == [0.5, 0.25]
     assert small.steps[1].reestimate_batch_norm == 2
-    for key in ("bconfig", "losses", "teacher", "optimizer", "learning_rate", "ema"):
+    for key in ("bconfig", "losses", "teacher", "optimizer", "ema"):
         assert getattr(small.steps[1], key) == getattr(whole.steps[1], key), key
     assert small.steps[1].schedule["warmup_epochs"] == pytest.approx(5 / 100 * 2)
     assert small.model == {"name": "resnet8", "args": {"width": 4}}
@@ -210,3 +219,40 @@ def test_recipes_of_the_first_release_mean_the_same(tmp_path, name):
     assert [step.bconfig for step in recipe.steps] == [
         step.bconfig for step in load_recipe(name).steps
     ]
+
+
+# ---- any content
+
+TEXTS = st.sampled_from(["adam", "bop", "rest", "cosine", "step", "s", "logit_kd", "resnet8", ""])
+PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | TEXTS | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["name", "args", "weight", "claims", "step", "model", "checkpoint"]),
+            inner,
+            max_size=3,
+        )
+    ),
+    max_leaves=8,
+)
+STEP = st.dictionaries(st.sampled_from(sorted(STEP_KEYS)), PLAIN, max_size=3)
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    content=st.fixed_dictionaries(
+        {"s": STEP, "t": STEP},
+        optional={"smoke": PLAIN | STEP, "data": PLAIN, "model": PLAIN, "name": PLAIN},
+    ),
+    smoke=st.booleans(),
+)
+def test_any_content_makes_plans_or_one_line_of_error(content, smoke):
+    try:
+        recipe = load_recipe(content, smoke=smoke)
+        plans = plan_steps(TrainConfig(smoke=smoke, recipe="recipe"), recipe)
+    except BnnError as error:
+        assert "\n" not in str(error)
+    else:
+        assert [plan.name for plan in plans] == [step.name for step in recipe.steps]
+        assert all(plan.epochs >= 1 for plan in plans)

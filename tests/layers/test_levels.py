@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from bnn import BConfig, Identity
+from bnn.errors import ConfigError
 from bnn.layers import Conv2d
 from bnn.ops import (
     AdaBinInputBinarizer,
@@ -79,3 +80,22 @@ def test_trains_and_compiles_with_the_same_values(batch):
     x = torch.randn(*batch, 4, 5, 6)
     compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(compiled(x), layer(x))
+
+
+@pytest.mark.parametrize(
+    ("stages", "message"),
+    [
+        (
+            {"weight_pre_process": INPUT},
+            r"weight_pre_process: AdaBinInputBinarizer.* binarizes the layer's activation; give it "
+            "as activation_pre_process",
+        ),
+        (
+            {"activation_pre_process": IRNetWeightBinarizer},
+            "activation_pre_process: IRNetWeightBinarizer binarizes the layer's weight",
+        ),
+    ],
+)
+def test_a_binarizer_in_the_wrong_place_is_named(stages, message):
+    with pytest.raises(ConfigError, match=message):
+        Conv2d(4, 6, 3, bconfig=BConfig(**stages))

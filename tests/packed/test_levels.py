@@ -275,3 +275,86 @@ def test_weights_are_sums_of_their_planes(integers):
     assert all(plane.abs().eq(1).all() for plane in signs)
     total = sum(c * plane for c, plane in zip(planes.coefficients, signs, strict=True))
     assert torch.equal(total, w)
+
+
+# --- what is the same for every input of a size -----------------------------------------------
+
+
+def adabin_chain():
+    config = BConfig(INPUTS["adabin"], Identity, AdaBinWeightBinarizer)
+    return nn.Sequential(
+        Conv2d(6, 4, 3, padding=1, bconfig=config), Conv2d(4, 5, 3, padding=1, bconfig=config)
+    ).eval()
+
+
+def torch_steps(packed, x):
+    return [timing for timing in packed.profile(x) if timing.operation.startswith("torch")]
+
+
+def test_border_sums_are_computed_once_for_a_size():
+    model = adabin_chain()
+    x = torch.randn(2, 6, 9, 8)
+    packed = bnn.pack(model, x)
+    assert "slice" in [node.op for node in packed.graph.nodes]
+    assert torch_steps(packed, x) == []
+
+
+def test_what_is_too_large_to_keep_is_computed_each_time(monkeypatch):
+    monkeypatch.setattr("bnn.packed.run.plan.MOST_FOLDED", 100)
+    model = adabin_chain()
+    x = torch.randn(2, 6, 9, 8)
+    packed = bnn.pack(model, x)
+    with torch.no_grad():
+        assert torch.equal(packed(x), model(x))
+        assert torch_steps(packed, x)
+        small = torch.randn(1, 6, 3, 3)
+        assert torch.equal(packed(small), model(small))
+
+
+def test_nothing_of_one_input_is_kept_for_the_next():
+    model = nn.Sequential(adabin_chain(), nn.ReLU()).eval()
+    packed = bnn.pack(model, torch.randn(1, 6, 9, 8))
+    with torch.no_grad():
+        for value in (torch.randn(1, 6, 9, 8), torch.full((1, 6, 9, 8), float("nan"))):
+            assert torch.equal(packed(value), model(value))
+            assert torch.equal(packed(value), model(value))
+
+
+def test_a_network_that_returns_what_depends_on_sizes_alone():
+    class Zeros(nn.Module):
+        def forward(self, x):
+            zeros = torch.zeros_like(x)
+            return zeros + 1, x + zeros
+
+    packed = bnn.pack(Zeros(), torch.randn(2, 3))
+    x = torch.randn(2, 3)
+    ones, same = packed(x)
+    assert torch.equal(ones, torch.ones(2, 3))
+    assert torch.equal(same, x)
+    ones.add_(1)  # the caller's to change
+    assert torch.equal(packed(x)[0], torch.ones(2, 3))
+
+
+class ReActBlock(nn.Module):
+    """What ReActNet repeats: thresholds, 1-bit convolution, norm, shortcut, shifted PReLU."""
+
+    def __init__(self, channels):
+        super().__init__()
+        config = BConfig(RSignInputBinarizer, Identity, IRNetWeightBinarizer)
+        self.conv = Conv2d(channels, channels, 3, padding=1, bias=False, bconfig=config)
+        self.norm = nn.BatchNorm2d(channels)
+        self.act = RPReLU(channels)
+        for parameter in (*self.act.parameters(), self.conv.activation_pre_process.threshold):
+            nn.init.normal_(parameter, 0, 0.4)
+
+    def forward(self, x):
+        return self.act(self.norm(self.conv(x)) + x)
+
+
+def test_a_reactnet_block_is_one_operation(same):
+    model = nn.Sequential(ReActBlock(6), ReActBlock(6)).eval()
+    x = torch.randn(2, 6, 9, 8)
+    packed = bnn.pack(model, x)
+    assert [node.op for node in packed.graph.nodes] == ["pack", "binary_conv", "binary_conv"]
+    with torch.no_grad():
+        same(packed(x), model(x))

@@ -19,6 +19,7 @@ def net(seed=0):
     for norm in (model[1], model[5]):
         norm.running_mean.normal_()
         norm.running_var.uniform_(1, 2)
+        norm.num_batches_tracked.fill_(7)
     return model
 
 

@@ -3,8 +3,10 @@
 import csv
 import json
 import os
+import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,12 +15,14 @@ from torch import nn
 from bnn.training import load_checkpoint
 from bnn.training.synchronized import BatchNormSync
 
+EXAMPLE = Path(__file__).parents[2] / "examples" / "sharded.py"
+
 NORMS = """
 import torch
 from torch import nn
 
 
-def compute(sync):
+def compute():
     # Sums over processes must leave nothing of the order of adding: float64.
     torch.manual_seed(0)
     model = nn.Sequential(
@@ -30,41 +34,43 @@ def compute(sync):
     return model, images, wanted
 """
 
-RANK = (
-    NORMS
-    + """
-import json, os, sys
+RANK = """
+import sys
 import torch.distributed as dist
 from bnn.training.synchronized import BatchNormSync
 
+
+def main():
+    rank = dist.get_rank()
+    model, images, wanted = compute()
+    BatchNormSync().apply(model)
+    mine = slice(0, 6) if rank == 0 else slice(6, 10)  # shares of different sizes
+    total = 0.0
+    for _ in range(2):
+        loss = (model(images[mine]) - wanted[mine]).square().sum()
+        loss.backward()
+        total += loss.item()
+    for parameter in model.parameters():
+        dist.all_reduce(parameter.grad)
+    sum_of_losses = torch.tensor(total, dtype=torch.float64)
+    dist.all_reduce(sum_of_losses)
+    BatchNormSync().revert(model)
+    if rank == 0:
+        torch.save(
+            {
+                "loss": sum_of_losses,
+                "grads": [p.grad for p in model.parameters()],
+                "state": model.state_dict(),
+                "types": [type(m).__name__ for m in model],
+            },
+            sys.argv[1],
+        )
+
+
 dist.init_process_group("gloo")
-rank = dist.get_rank()
-model, images, wanted = compute(True)
-BatchNormSync().apply(model)
-mine = slice(0, 6) if rank == 0 else slice(6, 10)  # shares of different sizes
-total = 0.0
-for _ in range(2):
-    loss = (model(images[mine]) - wanted[mine]).square().sum()
-    loss.backward()
-    total += loss.item()
-for parameter in model.parameters():
-    dist.all_reduce(parameter.grad)
-sum_of_losses = torch.tensor(total, dtype=torch.float64)
-dist.all_reduce(sum_of_losses)
-BatchNormSync().revert(model)
-if rank == 0:
-    torch.save(
-        {
-            "loss": sum_of_losses,
-            "grads": [p.grad for p in model.parameters()],
-            "state": model.state_dict(),
-            "types": [type(m).__name__ for m in model],
-        },
-        sys.argv[1],
-    )
+main()
 dist.destroy_process_group()
 """
-)
 
 FIT = """
 import dataclasses, json, sys
@@ -106,8 +112,6 @@ def start(program, argument, **more):
 
 
 def free_port():
-    import socket
-
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return str(one.getsockname()[1])
@@ -116,14 +120,14 @@ def free_port():
 @pytest.mark.slow
 def test_synchronized_norms_are_the_norms_of_the_whole_batch(tmp_path):
     program, result = tmp_path / "rank.py", tmp_path / "result.pt"
-    program.write_text(RANK)
+    program.write_text(NORMS + RANK)
     place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "WORLD_SIZE": "2"}
     finish(*(start(program, str(result), RANK=str(rank), **place) for rank in range(2)))
     got = torch.load(result, weights_only=True)
 
     space = {}
     exec(NORMS, space)
-    model, images, wanted = space["compute"](False)
+    model, images, wanted = space["compute"]()
     total = 0.0
     for _ in range(2):
         loss = (model(images) - wanted).square().sum()
@@ -165,9 +169,28 @@ def test_a_norm_of_ones_own_is_left_alone():
     assert type(model[0]) is Own
 
 
+EVERYTHING = """
+everything:
+  pre_activation: {name: BasicInputBinarizer}
+  weight: {name: XNORWeightBinarizer}
+  ignore_layer_names: [_first_, _last_]
+  optimizer:
+    - {claims: binary_weights, name: bop, args: {gamma: 1.0e-2}}
+    - {claims: rest, name: sgd}
+  schedule: {name: linear, warmup_epochs: 1}
+  losses:
+    - {name: cross_entropy}
+    - {name: bnn_plus, weight: 1.0e-3}
+  ema: 0.9
+"""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("recipe", [None, "xnor-net"])
+@pytest.mark.parametrize("recipe", [None, "xnor-net", "everything"])
 def test_two_processes_have_the_loss_curve_of_one(tmp_path, recipe):
+    if recipe == "everything":
+        recipe = str(tmp_path / "everything.yaml")
+        Path(recipe).write_text(EVERYTHING)
     program = tmp_path / "program.py"
     program.write_text(FIT)
     settings = {
@@ -184,7 +207,35 @@ def test_two_processes_have_the_loss_curve_of_one(tmp_path, recipe):
         with (out / "history.csv").open(newline="") as file:
             rows = list(csv.DictReader(file))
         curves.append([float(row[key]) for row in rows for key in ("train_loss", "test_loss")])
-    print(curves)
     assert len(curves[0]) == 6
     assert curves[1] == pytest.approx(curves[0], rel=1e-5 if recipe is None else 1e-3)
     assert type(load_checkpoint(tmp_path / "two").model.bn1) is nn.BatchNorm2d
+
+
+@pytest.mark.slow
+def test_divided_parameters_have_the_loss_curve_of_one_process(tmp_path):
+    """FSDP, as examples/sharded.py does it; and what it saves is the whole network."""
+    curves, states = [], []
+    for count in (1, 2):
+        out = tmp_path / f"{count}.pt"
+        done = subprocess.run(
+            [
+                *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
+                *("--nproc-per-node", str(count)),
+                *(str(EXAMPLE), "--smoke", "--out", str(out)),
+            ],
+            capture_output=True,
+            env=environment(),
+            text=True,
+            timeout=240,
+        )
+        assert done.returncode == 0, done.stderr
+        lines = [line for line in done.stdout.splitlines() if line.startswith("step")]
+        curves.append([float(line.split()[-1]) for line in lines])
+        states.append(torch.load(out, weights_only=True))
+    assert len(curves[0]) == 2
+    assert curves[1] == pytest.approx(curves[0], rel=1e-4)
+    one, two = states
+    assert list(one) == list(two)
+    assert all(one[name].shape == two[name].shape for name in one)
+    assert torch.allclose(one["fc.weight"], two["fc.weight"], atol=1e-4)

@@ -39,7 +39,7 @@ def run(model, callback, logger, epochs=2):
         )
         trainer.fit(
             Classifier(model, num_classes=3, learning_rate=0.2),
-            DataLoader(data, batch_size=6),
+            DataLoader(data, batch_size=12),
             DataLoader(held_out, batch_size=6),
         )
 
@@ -67,7 +67,7 @@ def test_every_layer_and_epoch_is_written(tmp_path):
 def test_without_tensorboard_it_leaves_no_trace():
     model = net()
     run(model, LayerHistograms(), logger=False, epochs=1)
-    assert not any(m._forward_hooks for m in model.modules())
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
 
 
 def test_no_hook_stays_after_an_interrupted_epoch():
@@ -81,4 +81,4 @@ def test_no_hook_stays_after_an_interrupted_epoch():
     model.append(Fails())
     with pytest.raises(RuntimeError, match="broken"):
         run(model, LayerHistograms(), logger=False)
-    assert not any(m._forward_hooks for m in model.modules())
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())

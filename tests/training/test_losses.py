@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from bnn import BConfig, prepare_binary_model
 from bnn.errors import ConfigError
 from bnn.ops import BasicInputBinarizer, BasicScaleBinarizer, XNORWeightBinarizer
+from bnn.ops.base import check_arguments
 from bnn.training import (
     LOSSES,
     AttentionLoss,
@@ -168,6 +169,14 @@ def test_the_optimal_scale_of_bnn_plus_is_optimal():
         assert best.item() <= min(grid) + 1e-6
 
 
+def test_no_gradient_flows_through_the_optimal_scale():
+    given = batch()
+    BNNPlusLoss(norm=1, scale="optimal")(given).backward()
+    weight = given.model[1].weight.detach()
+    toward = torch.sign(weight.abs().median() - weight.abs())
+    assert torch.equal(given.model[1].weight.grad, -toward * weight.sign())
+
+
 def test_bnn_plus_pulls_weights_towards_the_scale():
     given = batch()
     BNNPlusLoss(norm=2, scale=0.5)(given).backward()
@@ -185,6 +194,12 @@ def test_a_learnt_scale_is_pulled_towards_the_weights():
 
 
 # What all losses keep.
+
+
+@pytest.mark.parametrize("name", list(LOSSES))
+def test_every_loss_refuses_arguments_that_it_does_not_have(name):
+    with pytest.raises(ConfigError, match="has no argument 'strength'"):
+        check_arguments(LOSSES[name], {"strength": 1})
 
 
 @pytest.mark.parametrize("name", list(LOSSES))

@@ -6,7 +6,7 @@ from torch import nn
 
 from bnn import BConfig, prepare_binary_model
 from bnn.errors import ConfigError
-from bnn.ops import BasicInputBinarizer, XNORWeightBinarizer
+from bnn.ops import BasicInputBinarizer, XNORWeightBinarizer, binarizers
 from bnn.training import SignBalance, saturated_share
 
 BINARY = BConfig(BasicInputBinarizer, weight_pre_process=XNORWeightBinarizer)
@@ -65,7 +65,44 @@ def test_copies_are_not_counted_and_nothing_stays():
     with SignBalance(model) as balance:
         copy.deepcopy(model)(torch.randn(8, 4))
         assert balance.shares() == {}
-    assert not any(m._forward_hooks for m in model.modules())
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+
+
+class Shifted(BasicInputBinarizer):
+    """Another forward than its base: what it takes the sign of is not what the base says."""
+
+    def forward(self, x):
+        return super().forward(x - 1)
+
+
+def test_a_stage_of_ones_own_is_counted_by_its_results_from_the_first_pass_on():
+    config = BConfig(Shifted, weight_pre_process=XNORWeightBinarizer)
+    model = prepare_binary_model(nn.Sequential(nn.Linear(3, 2)), config)
+    with SignBalance(model) as balance:
+        for _ in range(2):
+            model(torch.tensor([[0.5, 2.0, 3.0]]))
+            assert balance.shares()["0"] == pytest.approx(1 / 3)
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+
+
+INPUT_BINARIZERS = [
+    name
+    for name in binarizers
+    if binarizers[name].stage == "value" and binarizers[name].operand != "weight"
+]
+
+
+@pytest.mark.parametrize("name", INPUT_BINARIZERS)
+def test_every_binarizers_share_is_that_of_its_results(name):
+    torch.manual_seed(0)
+    config = BConfig(binarizers[name])
+    model = prepare_binary_model(nn.Sequential(nn.Conv2d(4, 2, 3)), config).eval()
+    x = torch.randn(2, 4, 6, 6)
+    with torch.no_grad():
+        results = model[0].activation_pre_process(x)
+        with SignBalance(model) as balance:
+            model(x)
+    assert balance.shares()["0"] == pytest.approx((results < 0).float().mean().item())
 
 
 def test_counting_changes_no_value_and_no_gradient():

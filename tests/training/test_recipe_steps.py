@@ -1,14 +1,20 @@
 """What a recipe says of training is what happens, and an interrupted run ends the same."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
 import torch
+import yaml
 from torch import nn
 
+from bnn import BinaryChef
 from bnn.errors import BnnError, CheckpointError, ConfigError, RecipeError
+from bnn.models import resnet8
 from bnn.ops import BinarizerBase, SignActivation
 from bnn.training import (
     LOSSES,
@@ -242,6 +248,20 @@ def test_more_than_all_images_are_not_asked_for(train):
     assert {int(count) for count in norms} == {1}
 
 
+def test_a_checkpoint_without_the_average_is_not_resumed(train, tmp_path, monkeypatch):
+    text = f"one:\n{BINARY}\n  epochs: 2\n  ema: 0.8\n"
+    with monkeypatch.context() as patch:
+        _kill_in(patch, 1)
+        with pytest.raises(_KilledError):
+            train(text)
+    path = tmp_path / "run" / "last.ckpt"
+    last = read_checkpoint(path)
+    del last["training"]["average"]
+    write_checkpoint(last, path)
+    with pytest.raises(CheckpointError, match="does not fit the run"):
+        train(text, resume=True)
+
+
 # ---- where weights come from
 
 
@@ -380,6 +400,51 @@ def test_a_teacher_whose_layers_differ(train, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_a_teacher_that_cannot_be_trained_first(train, tmp_path):
+    with pytest.raises(BnnError, match=r"one: .*num_classes=3"):
+        train(TAUGHT % "model: resnet8, args: {num_classes: 3}")
+    losses = "losses: [{name: attention, args: {layers: [layer1], teacher_layers: [layer9]}}]"
+    with pytest.raises(BnnError, match=r"one: .*no module 'layer9'"):
+        train(f"one: {{epochs: 1, {losses}, teacher: {{model: resnet8}}}}")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_two_processes_share_teachers_and_what_steps_have_left(tmp_path):
+    (tmp_path / "recipe.yaml").write_text(
+        "a: {epochs: 1, losses: [{name: distribution}], teacher: {model: resnet8, epochs: 1, "
+        "args: {width: 4}}}\n"
+        "b: {epochs: 1, losses: [{name: logit_kd}], teacher: {step: a}, ema: 0.9, "
+        "reestimate_batch_norm: 2}\n"
+        "c: {epochs: 1, initialise_from: {step: a}}\n"
+    )
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import torch\n"
+        "from bnn.training import TrainConfig, fit\n"
+        "torch.set_num_threads(1)\n"
+        "result = fit(TrainConfig(model_args={'width': 4}, recipe='recipe.yaml', out='run',\n"
+        "    batch_size=128, devices=2, strategy='ddp'), progress=False)\n"
+        "print(result.test_accuracy, result.is_main)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error::UserWarning", str(program)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    said = [line.split() for line in done.stdout.splitlines()]
+    assert sorted(main for _, main in said) == ["False", "True"]
+    assert said[0][0] == said[1][0]
+    final = load_checkpoint(tmp_path / "run" / "final.ckpt")
+    assert [row["step"] for row in final.history] == [0, 1, 2]
+    assert load_checkpoint(tmp_path / "run" / "teacher").config.devices == 2
+
+
 # ---- optimizer
 
 
@@ -439,6 +504,37 @@ def test_a_run_that_an_older_version_began_goes_on(train, tmp_path):
     assert_same(weights(train(text, resume=True).checkpoint), expected)
     with pytest.raises(ConfigError, match="schedule"):
         train(text, resume=True, schedule="linear")
+
+
+OLD = sorted(Path(__file__).parents[1].glob("executor/old/*.yaml"))
+
+
+@pytest.mark.parametrize("path", OLD, ids=lambda path: path.stem)
+def test_a_checkpoint_of_an_older_version_loads(tmp_path, path):
+    recipe = {"name": path.stem, **yaml.safe_load(path.read_text())}
+    step = len([key for key in recipe if key.startswith("step")]) - 1
+    model = resnet8(in_channels=1, width=4)
+    chef = BinaryChef(recipe)
+    for _ in range(step + 1):
+        chef.next(model)
+    config = {"model": "resnet8", "model_args": {"width": 4}, "recipe": path.stem}
+    content = {
+        "format": "bnn-training",
+        "version": 1,
+        "config": {**config, "schedule": "cosine", "epochs": 1, "seed": 3},
+        "recipe": recipe,
+        "data": {"input_shape": [1, 8, 8], "num_classes": 10},
+        "step": step,
+        "epoch": 1,
+        "history": [],
+        "own_model": False,
+        "model": model.state_dict(),
+    }
+    write_checkpoint(content, tmp_path / "final.ckpt")
+    loaded = load_checkpoint(tmp_path)
+    images = torch.randn(4, 1, 8, 8)
+    assert torch.equal(loaded.model(images), model.eval()(images))
+    assert (loaded.config.smoke, loaded.config.teacher) == (False, None)
 
 
 def test_texts_and_the_default_network_do_not_keep_a_run_from_going_on(train):

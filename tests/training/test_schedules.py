@@ -44,9 +44,9 @@ def test_milestones_are_shares_of_the_whole_training():
     assert rates(schedule, 8, warmup=2)[2:] == [1, 1, 0.5, 0.5, 0.25, 0.25, 0.25]
 
 
+@pytest.mark.parametrize(("epochs", "every"), [(90, 30), (22, 3), (60, 7)])
 @pytest.mark.parametrize("per_epoch", [1, 3, 7, 11])
-def test_every_drops_at_the_first_step_of_an_epoch(per_epoch):
-    epochs, every = 90, 30
+def test_every_drops_at_the_first_step_of_an_epoch(epochs, every, per_epoch):
     schedule = Schedule(name="step", args={"every": every})
     for epoch in range(epochs):
         for index in (epoch * per_epoch, (epoch + 1) * per_epoch - 1):

@@ -17,6 +17,9 @@ namespace bnn {
 // into an array of their addresses. Weights and other constants are given by address when the
 // program is built, and must live as long as it does.
 //
+// Whether Program::conv2d_maxpool2d computes the two.
+bool fuses_maxpool2d(const ConvShape& conv, const Epilogue& between, const PoolShape& pool);
+
 // Build it, then run it: from any number of threads at once, each with its own addresses.
 class Program {
  public:
@@ -47,6 +50,10 @@ class Program {
   // Floats, NHWC.
   void conv2d(const ConvShape& shape, bool x_nchw, Slot x, const void* panel, Slot out, Slot bits,
               Slot residual, const Epilogue& epilogue);
+  // The maximum of a convolution's outputs, which are no tensor, if fuses_maxpool2d says so.
+  void conv2d_maxpool2d(const ConvShape& shape, bool x_nchw, Slot x, const void* panel,
+                        const Epilogue& between, const PoolShape& pool, Slot out, Slot bits,
+                        Slot residual, const Epilogue& epilogue);
   void maxpool2d(const PoolShape& shape, Slot x, Slot out, Slot bits, Slot residual,
                  const Epilogue& epilogue);
   void avgpool2d(const PoolShape& shape, bool count_include_pad, Slot x, Slot out, Slot bits,

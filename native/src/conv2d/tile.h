@@ -7,8 +7,8 @@
 
 #include <cstddef>
 
+#include "bnn/epilogue.h"
 #include "bnn/isa.h"
-#include "bnn/word.h"
 
 namespace bnn {
 
@@ -33,6 +33,10 @@ struct FloatSteps {
   const float* bit_shift = nullptr;
   std::size_t channels = 0;  // of all outputs: multiples of the kernel's vectors
 };
+
+// Whether the kernels can take an epilogue's steps, and which ones those are. Bits ask for a kernel
+// that writes them.
+bool are_kernel_steps(const Epilogue& epilogue, FloatSteps* steps);
 
 // `tiles` tiles that follow one another in x and in the output.
 struct FloatTile {

@@ -3,7 +3,7 @@
 
 #include "conv2d/plan.h"
 #include "program/slots.h"
-#include "winograd/plan.h"
+#include "winograd/pooled.h"
 
 namespace bnn {
 
@@ -33,6 +33,20 @@ void Program::conv2d(const ConvShape& shape, bool x_nchw, Slot x, const void* pa
   } else {
     add_plan(std::make_shared<const FloatPlan>(shape, x_nchw, isa_));
   }
+}
+
+bool fuses_maxpool2d(const ConvShape& conv, const Epilogue& between, const PoolShape& pool) {
+  return is_pooled_winograd(conv, between, pool);
+}
+
+void Program::conv2d_maxpool2d(const ConvShape& shape, bool x_nchw, Slot x, const void* panel,
+                               const Epilogue& between, const PoolShape& pool, Slot out, Slot bits,
+                               Slot residual, const Epilogue& epilogue) {
+  const auto plan = std::make_shared<const PooledWinogradPlan>(shape, x_nchw, pool, isa_);
+  add(std::string("conv2d_maxpool2d ") + plan->kernel(), {x, out, bits, residual},
+      [=](Addresses slots) {
+        plan->run(at<float>(slots, x), panel, between, bound(epilogue, slots, out, bits, residual));
+      });
 }
 
 void Program::maxpool2d(const PoolShape& shape, Slot x, Slot out, Slot bits, Slot residual,

@@ -11,33 +11,12 @@ namespace bnn {
 namespace {
 
 constexpr std::size_t kTile = Winograd::kTile, kPoints = Winograd::kPoints;
-constexpr std::size_t kColumns = 2 * kTile;
+constexpr std::size_t kColumns = kWinogradColumns;
 constexpr std::size_t kRowStride = kWordBits;   // filters that an epilogue takes at once
 constexpr std::size_t kGrainFloats = 32 << 10;  // about 10 us of copying
 
 // Transforming the input must be little beside using it, and most of a block's filters must exist.
 constexpr std::size_t kMostChannels = 4, kLeastFilters = 48;
-
-// out[o * width + t] = x[kColumns * t + o - pad], 0 outside of x.
-void split_columns(const float* x, std::size_t size, std::size_t pad, std::size_t width,
-                   float* out) {
-  const auto checked = [&](std::size_t begin, std::size_t end) {
-    for (std::size_t t = begin; t < end; ++t) {
-      for (std::size_t o = 0; o < kColumns; ++o) {
-        const std::size_t i = kColumns * t + o - pad;  // before x it wraps around
-        out[o * width + t] = i < size ? x[i] : 0.0f;
-      }
-    }
-  };
-  const std::size_t first = std::min((pad + kColumns - 1) / kColumns, width);
-  const std::size_t last = std::max(std::min((size + pad) / kColumns, width), first);
-  checked(0, first);
-  const float* from = x + kColumns * first - pad;
-  for (std::size_t t = first; t < last; ++t, from += kColumns) {
-    for (std::size_t o = 0; o < kColumns; ++o) out[o * width + t] = from[o];
-  }
-  checked(last, width);
-}
 
 }  // namespace
 
@@ -75,14 +54,6 @@ void make_winograd_panel(const ConvShape& s, const float* weight, float* panel, 
   }
 }
 
-// What is the same for all tiles of an image.
-struct WinogradPlan::Job {
-  const float* columns;  // (channels, height, kColumns, width)
-  const float* panel;
-  const Epilogue* epilogue;
-  std::size_t image;
-};
-
 WinogradPlan::WinogradPlan(const ConvShape& shape, bool x_nchw, Isa isa)
     : shape_(shape),
       x_nchw_(x_nchw),
@@ -97,31 +68,53 @@ WinogradPlan::WinogradPlan(const ConvShape& shape, bool x_nchw, Isa isa)
 void WinogradPlan::run_tiles(const Job& job, std::size_t ty, std::size_t tile,
                              const float* transformed, float* memory) const {
   const ConvShape& s = shape_;
+  const std::size_t oy = ty * kTile, ox = tile * kTile;
   WinogradTiles tiles{};
   tiles.transformed = transformed + tile;
   tiles.width = width_;
   tiles.channels = s.channels;
   tiles.m = std::min(kernel_.tiles, tiles_w_ - tile);
-  tiles.products = memory;
+  tiles.memory = memory;
   tiles.stride = kRowStride;
-  float* const rows = memory + kPoints * kPoints * kernel_.tiles * kernel_.block;
+  WinogradPool pool{};
+  pool.rows = std::min(kTile, s.out_h() - oy);
+  pool.columns = s.out_w() - ox;
+  pool.stride = s.out_channels;
+  tiles.pool = job.maxima == nullptr ? nullptr : &pool;
+  const bool whole =
+      tiles.pool != nullptr || (oy + kTile <= s.out_h() && ox + tiles.m * kTile <= s.out_w());
+  tiles.steps = whole ? job.steps : nullptr;
+  float* const rows = memory + kWinogradSums * kernel_.tiles * kernel_.block;
   const std::size_t row_size = kernel_.tiles * kTile * kRowStride;
-  const std::size_t ox = tile * kTile, rows_floats = Winograd::kRows * s.channels;
+  const std::size_t rows_floats = Winograd::kRows * s.channels;
   EpilogueTile out{};
   out.epilogue = job.epilogue;
   out.channels = s.out_channels;
   out.m = std::min(tiles.m * kTile, s.out_w() - ox);
   out.stride = kRowStride;
+  const auto pixel = [&](std::size_t a) { return job.first_pixel + (oy + a) * s.out_w() + ox; };
   for (std::size_t first = 0; first < s.out_channels; first += kRowStride) {
     out.begin = first;
     out.end = std::min(first + kRowStride, s.out_channels);
     for (std::size_t n = out.begin; n < out.end; n += kernel_.block) {
-      tiles.panel = job.panel + n * rows_floats;
-      for (std::size_t a = 0; a < kTile; ++a) tiles.out[a] = rows + a * row_size + (n - first);
+      tiles.panel = static_cast<const float*>(job.panel) + n * rows_floats;
+      tiles.first = n;
+      for (std::size_t a = 0; a < kTile; ++a) {
+        tiles.pixels[a] = pixel(a);
+        tiles.out[a] = rows + a * row_size + (n - first);
+      }
+      if (tiles.pool != nullptr) {
+        const std::size_t at = ox / 2 * s.out_channels + n;
+        pool.left = job.left + n * kTile;
+        pool.above = job.above + at;
+        pool.out[0] = job.maxima + at;
+        pool.out[1] = pool.out[0] + kTile / 2 * tiles_w_ * s.out_channels;
+      }
       kernel_.multiply(tiles);
     }
-    for (std::size_t a = 0; a < kTile && ty * kTile + a < s.out_h(); ++a) {
-      out.first_pixel = (job.image * s.out_h() + ty * kTile + a) * s.out_w() + ox;
+    if (tiles.steps != nullptr) continue;
+    for (std::size_t a = 0; a < kTile && oy + a < s.out_h(); ++a) {
+      out.first_pixel = pixel(a);
       out.values = rows + a * row_size;
       epilogue_(out);
     }
@@ -131,7 +124,7 @@ void WinogradPlan::run_tiles(const Job& job, std::size_t ty, std::size_t tile,
 void WinogradPlan::run_row(const Job& job, std::size_t ty) const {
   const ConvShape& s = shape_;
   const std::size_t row_floats = kColumns * width_;
-  const std::size_t products = kPoints * kPoints * kernel_.tiles * kernel_.block;
+  const std::size_t products = kWinogradSums * kernel_.tiles * kernel_.block;
   const std::size_t sums = kTile * kernel_.tiles * kTile * kRowStride;
   const std::size_t transformed = Winograd::kRows * s.channels * width_;
   const std::size_t scratch = std::max(kPoints * row_floats + 16, products + sums);
@@ -151,26 +144,42 @@ void WinogradPlan::run_row(const Job& job, std::size_t ty) const {
   }
 }
 
-void WinogradPlan::run(const float* x, const void* panel, const Epilogue& epilogue) const {
+std::size_t WinogradPlan::columns_bytes() const {
+  return shape_.channels * shape_.height * kColumns * width_ * sizeof(float);
+}
+
+void WinogradPlan::split(const float* x, std::size_t image, float* columns) const {
   const ConvShape& s = shape_;
-  if (s.batch == 0) return;
   const std::size_t plane = s.height * s.width, row_floats = kColumns * width_;
-  const ThreadMemory columns(s.channels * s.height * row_floats * sizeof(float));
   const ThreadMemory planes(x_nchw_ ? 0 : s.channels * plane * sizeof(float));
-  for (std::size_t image = 0; image < s.batch; ++image) {
-    const float* from = x + image * s.channels * plane;
-    if (!x_nchw_) {
-      to_nchw(1, s.channels, plane, from, planes.as<float>(), isa_);
-      from = planes.as<float>();
-    }
-    parallel_for(s.channels * s.height, kGrainFloats / row_floats + 1,
-                 [&](std::size_t begin, std::size_t end) {
-                   for (std::size_t i = begin; i < end; ++i) {
-                     split_columns(from + i * s.width, s.width, s.pad_left, width_,
-                                   columns.as<float>() + i * row_floats);
-                   }
-                 });
-    const Job job{columns.as<float>(), static_cast<const float*>(panel), &epilogue, image};
+  const float* from = x + image * s.channels * plane;
+  if (!x_nchw_) {
+    to_nchw(1, s.channels, plane, from, planes.as<float>(), isa_);
+    from = planes.as<float>();
+  }
+  parallel_for(s.channels * s.height, kGrainFloats / row_floats + 1,
+               [&](std::size_t begin, std::size_t end) {
+                 for (std::size_t i = begin; i < end; ++i) {
+                   kernel_.split(from + i * s.width, s.width, s.pad_left, width_,
+                                 columns + i * row_floats);
+                 }
+               });
+}
+
+bool WinogradPlan::takes_steps(const Epilogue& epilogue, FloatSteps* steps) const {
+  steps->channels = shape_.out_channels;
+  return shape_.out_channels % kernel_.block == 0 && epilogue.bits == nullptr &&
+         are_kernel_steps(epilogue, steps);
+}
+
+void WinogradPlan::run(const float* x, const void* panel, const Epilogue& epilogue) const {
+  const ThreadMemory columns(columns_bytes());
+  FloatSteps steps;
+  const FloatSteps* const taken = takes_steps(epilogue, &steps) ? &steps : nullptr;
+  for (std::size_t image = 0; image < shape_.batch; ++image) {
+    split(x, image, columns.as<float>());
+    const std::size_t first_pixel = image * shape_.out_h() * shape_.out_w();
+    const Job job{columns.as<float>(), panel, &epilogue, taken, first_pixel};
     parallel_for(tiles_h_, 1, [&](std::size_t begin, std::size_t end) {
       for (std::size_t ty = begin; ty < end; ++ty) run_row(job, ty);
     });

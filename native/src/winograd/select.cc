@@ -2,10 +2,11 @@
 
 namespace bnn {
 
-#define BNN_WINOGRAD(name, needs, tiles, block) \
-  namespace name {                              \
-  void transform(const WinogradRow& row);       \
-  void multiply(const WinogradTiles& args);     \
+#define BNN_WINOGRAD(name, needs, tiles, block)                                                 \
+  namespace name {                                                                              \
+  void split(const float* x, std::size_t size, std::size_t pad, std::size_t width, float* out); \
+  void transform(const WinogradRow& row);                                                       \
+  void multiply(const WinogradTiles& args);                                                     \
   }
 #include "winograd/winograd.inc"
 #undef BNN_WINOGRAD
@@ -14,7 +15,7 @@ namespace {
 
 constexpr WinogradKernel kKernels[] = {
 #define BNN_WINOGRAD(name, needs, tiles, block) \
-  {#name, needs, tiles, block, name::transform, name::multiply},
+  {#name, needs, tiles, block, name::split, name::transform, name::multiply},
 #include "winograd/winograd.inc"
 #undef BNN_WINOGRAD
 };

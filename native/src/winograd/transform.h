@@ -2,11 +2,12 @@
 //
 // The even inputs meet the even taps (4 of them) and the odd inputs the odd taps (3): two
 // convolutions of stride 1 whose sums are added. Toom and Cook compute kTile outputs of each at the
-// points 0, 1, -1, 2, -1/2 (only the 4 taps) and infinity,
+// points 0, 1, -1, -2, 1/2, -1/2 (only the 4 taps) and infinity,
 //
 //   y = AT [(G4 g4) * (BT4 x4) + (G3 g3) * (BT3 x3)],
 //
 // where * is element by element: at a point, both add up to one product, so one AT serves both.
+// G is here; BT and AT are in vector.h, as sums that their rows share.
 #pragma once
 
 #include <cstddef>
@@ -14,44 +15,26 @@
 namespace bnn {
 
 struct Winograd {
-  static constexpr int kTile = 3;     // outputs
-  static constexpr int kPoints = 6;   // inputs of the 4 taps, and products
-  static constexpr int kMissing = 4;  // the point that the 3 taps do without
+  static constexpr int kTile = 4;     // outputs
+  static constexpr int kPoints = 7;   // inputs of the 4 taps, and products
+  static constexpr int kMissing = 5;  // the point that the 3 taps do without
 
-  static constexpr float kAT[kTile][kPoints] = {
-      {1, 1, 1, 1, 1, 0},
-      {0, 1, -1, 2, -0.5f, 0},
-      {0, 1, 1, 4, 0.25f, 1},
-  };
-  static constexpr float kBT4[kPoints][kPoints] = {
-      {2, 3, -4, -3, 2, 0},      //
-      {0, 2, 5, 1, -2, 0},       //
-      {0, 2, 1, -5, 2, 0},       //
-      {0, -1, -2, 1, 2, 0},      //
-      {0, -32, 16, 32, -16, 0},  //
-      {0, 2, 3, -4, -3, 2},
-  };
   static constexpr double kG4[kPoints][4] = {
-      {1.0 / 2, 0, 0, 0},
-      {1.0 / 6, 1.0 / 6, 1.0 / 6, 1.0 / 6},
-      {1.0 / 6, -1.0 / 6, 1.0 / 6, -1.0 / 6},
-      {1.0 / 30, 1.0 / 15, 2.0 / 15, 4.0 / 15},
-      {1.0 / 15, -1.0 / 30, 1.0 / 60, -1.0 / 120},
-      {0, 0, 0, 1.0 / 2},
+      {2, 0, 0, 0},
+      {2.0 / 9, 2.0 / 9, 2.0 / 9, 2.0 / 9},
+      {2.0 / 3, -2.0 / 3, 2.0 / 3, -2.0 / 3},
+      {-2.0 / 45, 4.0 / 45, -8.0 / 45, 16.0 / 45},
+      {-16.0 / 15, -8.0 / 15, -4.0 / 15, -2.0 / 15},
+      {-16.0 / 9, 8.0 / 9, -4.0 / 9, 2.0 / 9},
+      {0, 0, 0, 1},
   };
   // Of the points without the missing one.
-  static constexpr float kBT3[kPoints - 1][kPoints - 1] = {
-      {2, -1, -2, 1, 0},  //
-      {0, 2, 1, -1, 0},   //
-      {0, -2, 3, -1, 0},  //
-      {0, -1, 0, 1, 0},   //
-      {0, 2, -1, -2, 1},
-  };
   static constexpr double kG3[kPoints - 1][3] = {
-      {1.0 / 2, 0, 0},
-      {1.0 / 2, 1.0 / 2, 1.0 / 2},
-      {1.0 / 6, -1.0 / 6, 1.0 / 6},
-      {1.0 / 6, 1.0 / 3, 2.0 / 3},
+      {1, 0, 0},
+      {1.0 / 3, 1.0 / 3, 1.0 / 3},
+      {-1.0 / 3, 1.0 / 3, -1.0 / 3},
+      {1.0 / 15, -2.0 / 15, 4.0 / 15},
+      {-16.0 / 15, -8.0 / 15, -4.0 / 15},
       {0, 0, 1},
   };
 

@@ -9,12 +9,41 @@ namespace {
 
 inline Floats multiply_add(Floats a, Floats b, Floats sum) { return _mm256_fmadd_ps(a, b, sum); }
 
+inline Floats larger(Floats x, Floats most) {
+  const __m256 take = _mm256_cmp_ps(x, most, _CMP_NLE_UQ);  // larger, or one of them is NaN
+  const __m256 keep = _mm256_cmp_ps(most, most, _CMP_UNORD_Q);
+  return _mm256_blendv_ps(most, x, _mm256_andnot_ps(keep, take));
+}
+
+// Of a NaN and a number, the instruction gives its second operand.
+inline Floats relu(Floats v) { return _mm256_max_ps(Floats{}, v); }
+
+inline Floats load_lanes(const float* from, std::size_t begin, std::size_t end) {
+  const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+  const __m256i first = _mm256_set1_epi32(static_cast<int>(begin));
+  const __m256i last = _mm256_set1_epi32(static_cast<int>(end));
+  const __m256i inside =
+      _mm256_andnot_si256(_mm256_cmpgt_epi32(first, lane), _mm256_cmpgt_epi32(last, lane));
+  return _mm256_maskload_ps(from, inside);
+}
+
+// Pairs of floats in their order, where the shuffles of halves have left a's and b's mixed.
+inline Floats in_order(__m256 pairs) {
+  return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(pairs), 0xd8));
+}
+
+inline Floats evens(Floats a, Floats b) { return in_order(_mm256_shuffle_ps(a, b, 0x88)); }
+inline Floats odds(Floats a, Floats b) { return in_order(_mm256_shuffle_ps(a, b, 0xdd)); }
+
 }  // namespace
 
 namespace winograd_6x16__avx2 {
 
+void split(const float* x, std::size_t size, std::size_t pad, std::size_t width, float* out) {
+  run_split(x, size, pad, width, out);
+}
 void transform(const WinogradRow& row) { run_transform(row); }
-void multiply(const WinogradTiles& tiles) { multiply_of<6, 6, 2>(tiles); }
+void multiply(const WinogradTiles& tiles) { run_multiply<6, 2>(tiles); }
 
 }  // namespace winograd_6x16__avx2
 

@@ -16,6 +16,7 @@ from bnn.executor.schema import (
     names,
     number,
     one_of,
+    path,
     text,
     whole,
 )
@@ -62,10 +63,10 @@ MODEL: Keys = {**_NETWORK, "elsewhere": _ELSEWHERE}
 
 TEACHER: dict[str, Keys] = {
     "step": {"step": Key(text, "the network as that earlier step left it")},
-    "checkpoint": {"checkpoint": Key(text, "path of a checkpoint, or of a run's folder")},
+    "checkpoint": {"checkpoint": Key(path, "path of a checkpoint, or of a run's folder")},
     "torchvision": {
         "torchvision": Key(text, "a network of torchvision"),
-        "weights": Key(text, "a file with its state dict, or the name of torchvision's weights"),
+        "weights": Key(path, "a file with its state dict, or the name of torchvision's weights"),
     },
     "model": {
         "model": Key(text, "a float network that is trained first, on the same data"),
@@ -78,7 +79,7 @@ TEACHER: dict[str, Keys] = {
 
 SOURCE: dict[str, Keys] = {
     "step": {"step": Key(text, "the network as that earlier step left it")},
-    "checkpoint": {"checkpoint": Key(text, "path of a checkpoint, or of a run's folder")},
+    "checkpoint": {"checkpoint": Key(path, "path of a checkpoint, or of a run's folder")},
 }
 
 CONVERSION: Keys = {
@@ -144,5 +145,6 @@ SMOKE: Keys = {
     "model": Key(mapping(MODEL), "instead of the recipe's"),
     "epochs": Key(whole(1), "of every step, and of a teacher that is trained first"),
     "batch_size": Key(whole(1), "of every step"),
+    "learning_rate": Key(_positive, "of every step"),
 }
 """Beside them, ``smoke`` takes the name of a step: the keys there replace those of the step."""

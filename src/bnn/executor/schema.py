@@ -16,6 +16,7 @@ from bnn.errors import RecipeError
 from bnn.registry import did_you_mean
 
 MAX_DEPTH = 8
+MOST_COUNTED = 2**31
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,15 @@ def text(value: Any, place: Place) -> str:
     return value
 
 
+def path(value: Any, place: Place) -> str:
+    """Read the path of a file, which need not be there."""
+    parts = re.split(r"[/\\]", text(value, place))
+    if not value or "\0" in value or len(value) > 4096 or max(map(len, parts)) > 255:
+        shown = value if len(value) < 40 else f"{value[:40]}..."
+        raise place.error(f"must be the path of a file, got {shown!r}.")
+    return str(value)
+
+
 def arguments(value: Any, place: Place) -> dict[str, Any]:
     """Read a mapping of arguments; a number such as ``1e-4``, text to YAML, becomes one."""
     if value is None:
@@ -124,8 +134,6 @@ def names(value: Any, place: Place) -> tuple[str, ...]:
 def number(minimum: float, *, above: bool = False, below: float = float("inf")) -> Check:
     """Return a check of a number from ``minimum`` on, or ``above`` it, and under ``below``."""
     bound = f"{'>' if above else '>='} {minimum:g}"
-    if below < float("inf"):
-        bound += f" and < {below:g}"
 
     def check(value: Any, place: Place) -> float:
         found = float("nan")
@@ -133,15 +141,16 @@ def number(minimum: float, *, above: bool = False, below: float = float("inf")) 
             with contextlib.suppress(TypeError, ValueError, OverflowError):
                 found = float(value)  # YAML reads 1e-3, without a dot, as text
         if not minimum <= found < below or (above and found == minimum):
-            raise place.error(f"must be a number {bound}, got {value!r}.")
+            most = f" and < {below:g}" if below < MOST_COUNTED or below <= found else ""
+            raise place.error(f"must be a number {bound}{most}, got {value!r}.")
         return found
 
     return check
 
 
 def whole(minimum: int) -> Check:
-    """Return a check of a whole number from ``minimum`` on."""
-    in_range = number(minimum)
+    """Return a check of a whole number from ``minimum`` on, of a size that counts something."""
+    in_range = number(minimum, below=MOST_COUNTED)
 
     def check(value: Any, place: Place) -> int:
         found = in_range(value, place)

@@ -39,8 +39,7 @@ def shrink(content: dict[str, Any], smoke: dict[str, Any], steps: Iterable[str])
     """
     epochs = smoke.get("epochs", DEFAULT_EPOCHS)
     everywhere = {"epochs": epochs}
-    if "batch_size" in smoke:
-        everywhere["batch_size"] = smoke["batch_size"]
+    everywhere |= {key: smoke[key] for key in ("batch_size", "learning_rate") if key in smoke}
     shrunk = dict(content)
     if "model" in smoke:
         shrunk["model"] = smoke["model"]

@@ -6,7 +6,10 @@ from bnn.layers.base import BinaryLayer
 from bnn.layers.conv import Conv1d, Conv2d, Conv3d
 from bnn.layers.conv_transpose import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from bnn.layers.linear import Linear
+from bnn.layers.prelu import PReLU
+from bnn.layers.recompute import recompute_outputs
 from bnn.layers.rprelu import RPReLU
+from bnn.ops.compact import is_compact, set_compact
 
 BINARY_LAYERS: dict[type[nn.Module], type[BinaryLayer]] = {
     nn.Linear: Linear,
@@ -28,5 +31,9 @@ __all__ = [
     "ConvTranspose2d",
     "ConvTranspose3d",
     "Linear",
+    "PReLU",
     "RPReLU",
+    "is_compact",
+    "recompute_outputs",
+    "set_compact",
 ]

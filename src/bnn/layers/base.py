@@ -13,8 +13,10 @@ from torch.nn.utils import parametrize
 
 from bnn.config import BConfig, Binarizer
 from bnn.errors import ConfigError
+from bnn.layers.compact import compact_forward
 from bnn.layers.kept import kept_factors
 from bnn.layers.levels import Factors, gives_factors, input_factors, product
+from bnn.layers.product import Product
 from bnn.ops.base import BinarizerFactory, WeightBinarizer, constructor_parameters
 
 STAGES = ("activation_pre_process", "activation_post_process", "weight_pre_process")
@@ -29,6 +31,8 @@ class BinaryLayer(nn.Module):
     float weight that the optimizer sees.
 
     Attributes:
+        compact: Whether training keeps bits in the place of floats; None, the default, leaves it
+            to :func:`bnn.layers.set_compact`.
         bconfig: What the stages below were built from.
         activation_pre_process: Module applied to the input.
         activation_post_process: Module applied to (output, input).
@@ -42,6 +46,7 @@ class BinaryLayer(nn.Module):
         torch.Size([3, 2])
     """
 
+    compact: bool | None = None
     bconfig: BConfig
     activation_pre_process: nn.Module
     activation_post_process: nn.Module
@@ -55,19 +60,23 @@ class BinaryLayer(nn.Module):
 
     def forward(self, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:  # noqa: A002 - as in nn
         """Run the stages around the float layer's own computation; its shapes are the same."""
+        out = None if kwargs else compact_forward(self, input, args)
+        if out is None:
+            out = self._plain_forward(input, *args, **kwargs)
+        return self.activation_post_process(out, input)  # type: ignore[no-any-return]
+
+    def _plain_forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """Compute what comes before the post process with torch's own operations."""
         binarizer = self.weight_pre_process
         if isinstance(binarizer, nn.Identity):
-            x = self.activation_pre_process(input)
-            out = self._compute(x, binarizer(self.weight), self.bias, *args, **kwargs)
-            return self.activation_post_process(out, input)  # type: ignore[no-any-return]
-        levels = input_factors(self.activation_pre_process, input)
+            x = self.activation_pre_process(x)
+            return self._compute(x, binarizer(self.weight), self.bias, *args, **kwargs)
+        levels = input_factors(self.activation_pre_process, x)
         weight = kept_factors(self, binarizer, self.weight, self._factors)
         if levels.are_plain and weight.offset is None:
             out = self._compute(levels.integers, weight.integers, None, *args, **kwargs)
-            out = _affine(out, weight.scale, self.bias, spatial=weight.integers.dim() - 2)
-        else:
-            out = product(self, levels, weight, *args, **kwargs)
-        return self.activation_post_process(out, input)  # type: ignore[no-any-return]
+            return _affine(out, weight.scale, self.bias, spatial=weight.integers.dim() - 2)
+        return product(self, levels, weight, *args, **kwargs)
 
     def _factors(self) -> Factors:
         """Return the binarized weight, and the scale and offset that are left for the output."""
@@ -81,6 +90,13 @@ class BinaryLayer(nn.Module):
     ) -> Tensor:
         """Do what the float layer does, with this weight and bias in the place of its own."""
         raise NotImplementedError
+
+    def _product(self, x: Tensor, *args: Any) -> Product | None:  # noqa: ARG002
+        """Return what :meth:`_compute` does, or None where it is none of the known products.
+
+        A subclass that writes a :meth:`_compute` of its own has none, unless it says so here.
+        """
+        return None
 
     @classmethod
     def from_module(
@@ -242,9 +258,20 @@ def _build(factory: Binarizer, layer: BinaryLayer, stage: str) -> nn.Module:
             f"{stage}: {_name(factory)} takes (layer output, layer input); it is an "
             "activation_post_process."
         )
+    operand = _operand(module)
+    if operand is not None and stage != f"{operand}_pre_process":
+        raise ConfigError(
+            f"{stage}: {_name(factory)} binarizes the layer's {operand}; give it as "
+            f"{operand}_pre_process."
+        )
     if not _lies_with(module, layer.weight):
         module.to(device=layer.weight.device, dtype=layer.weight.dtype)
     return module if layer.training else module.eval()
+
+
+def _operand(module: nn.Module) -> str | None:
+    """Return the one operand that a binarizer is made for, as the stages are named, or None."""
+    return {"input": "activation", "weight": "weight"}.get(getattr(module, "operand", "any"))
 
 
 def _lies_with(module: nn.Module, weight: Tensor) -> bool:

@@ -10,6 +10,11 @@ from torch import Tensor, nn
 
 from bnn.errors import ConfigError
 from bnn.layers.base import BinaryLayer
+from bnn.layers.product import ConvProduct
+
+_CONV_FORWARDS: tuple[Any, ...] = tuple(
+    cls._conv_forward for cls in (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+)
 
 _DOC = """``nn.Conv{n}d`` whose input and weight are binarized as ``bconfig`` says.
 
@@ -76,6 +81,25 @@ class BinaryConv(BinaryLayer):
         # nn keeps the pads of every kind of padding ('same' too) in this list.
         x = F.pad(x, self._reversed_padding_repeated_twice, value=self._padding_value)
         return type(self)._convolve(x, weight, bias, self.stride, 0, self.dilation, self.groups)
+
+    def _product(self, x: Tensor) -> ConvProduct | None:  # noqa: ARG002
+        own = type(self)
+        if (
+            self.padding_mode != "zeros"
+            or own._compute is not BinaryConv._compute
+            or own._conv_forward not in _CONV_FORWARDS
+        ):
+            return None
+        ends = self._reversed_padding_repeated_twice
+        symmetric = ends[::2] == ends[1::2] and self._padding_value == 0
+        return ConvProduct(
+            stride=self.stride,
+            dilation=self.dilation,
+            groups=self.groups,
+            pads=() if symmetric or not any(ends) else tuple(ends),
+            pad_value=self._padding_value,
+            padding=tuple(ends[::-2]) if symmetric else (0,) * len(self.stride),
+        )
 
     def extra_repr(self) -> str:
         """Show the float layer's arguments, and ``padding_value`` where it is not 0."""

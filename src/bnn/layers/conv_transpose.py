@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bnn.layers.base import BinaryLayer
+from bnn.layers.product import ConvProduct
 
 _DOC = """``nn.ConvTranspose{n}d`` whose input and weight are binarized as ``bconfig`` says.
 
@@ -39,6 +40,10 @@ class BinaryConvTranspose(BinaryLayer):
     _convolve: ClassVar[Callable[..., Tensor]]
     _output_padding: Callable[..., list[int]]
     kernel_size: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: Any  # _ConvNd allows names, which a transposed convolution refuses
+    dilation: tuple[int, ...]
+    groups: int
 
     def _compute(
         self,
@@ -47,23 +52,41 @@ class BinaryConvTranspose(BinaryLayer):
         bias: Tensor | None,
         output_size: list[int] | None = None,
     ) -> Tensor:
-        output_padding = self._output_padding(
-            x,
-            output_size,
-            self.stride,
-            self.padding,
-            self.kernel_size,
-            len(self.kernel_size),
-            self.dilation,
-        )
         return type(self)._convolve(
             x,
             weight,
             bias,
             self.stride,
             self.padding,
-            output_padding,
+            self._extra(x, output_size),
             self.groups,
+            self.dilation,
+        )
+
+    def _product(self, x: Tensor, output_size: list[int] | None = None) -> ConvProduct | None:
+        own = type(self)
+        if own._compute is not BinaryConvTranspose._compute:
+            return None
+        return ConvProduct(
+            stride=self.stride,
+            dilation=self.dilation,
+            groups=self.groups,
+            pads=(),
+            pad_value=0,
+            padding=self.padding,
+            transposed=True,
+            output_padding=tuple(self._extra(x, output_size)),
+        )
+
+    def _extra(self, x: Tensor, output_size: list[int] | None) -> list[int]:
+        """Return what makes the output as large as asked for."""
+        return self._output_padding(
+            x,
+            output_size,
+            self.stride,
+            self.padding,
+            self.kernel_size,
+            len(self.kernel_size),
             self.dilation,
         )
 

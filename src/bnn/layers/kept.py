@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from bnn.layers.levels import Factors
 from bnn.ops.base import BinarizerBase
+from bnn.ops.compact import is_watched
 
 
 class _Kept(NamedTuple):
@@ -84,7 +85,5 @@ def _is_plain(weight: Tensor) -> bool:
         weight.device.type == "cpu"
         and not torch.is_grad_enabled()
         and type(weight) in (Tensor, nn.Parameter)
-        and torch._C._get_tracing_state() is None
-        and torch._C._len_torch_dispatch_stack() == 0
-        and torch._C._functorch.peek_interpreter_stack() is None
+        and not is_watched()
     )

@@ -47,10 +47,11 @@ def product(layer: BinaryLayer, x: Factors, w: Factors, *args: Any, **kwargs: An
     With x = a s + b and, in filter f, w = alpha_f r + beta_f, a sum of products over the taps
     within the image is four sums of integers, each of them exact::
 
-        y = sum(s r) * (a alpha_f) + (T * (b alpha_f) + bias_f + U * beta_f)
-        T = sum(r)                       U = sum(s) * a + K * b,   K = sum(1)
+        y = (sum(s r) * (a alpha_f) + bias_f) + (T * (b alpha_f) + U * beta_f)
+        T = sum(r),   U = sum(s) * a + K * b,   K = sum(1)
 
-    The steps are float operations in this order, here and in a packed network.
+    Where zero padding leaves no tap out, T is the same at all places, and its term is added to the
+    bias first. The steps are float operations in this order, here and in a packed network.
 
     Args:
         layer: Its ``_compute``, bias and geometry are used.
@@ -61,38 +62,51 @@ def product(layer: BinaryLayer, x: Factors, w: Factors, *args: Any, **kwargs: An
     """
     spatial = w.integers.dim() - 2
 
-    def sums(values: Tensor, weight: Tensor) -> Tensor:
-        return layer._compute(values, weight, None, *args, **kwargs)
-
     def along(factor: Tensor) -> Tensor:
         factor = factor.to(out.dtype)
         return factor.view(-1, *[1] * spatial) if factor.dim() else factor
 
-    out = sums(x.integers, w.integers)
-    scale = _times(x.scale, w.scale)
-    rest = None if layer.bias is None else along(layer.bias)
+    out = layer._compute(x.integers, w.integers, None, *args, **kwargs)
+    vector = None if layer.bias is None else along(layer.bias)
+    rest: Tensor | None = None
     if x.offset is not None:
-        factor = _times(x.offset, w.scale)
+        factor = times(x.offset, w.scale)
         shift = _sums_of_ones(layer, x.integers, w.integers, *args, **kwargs) * along(factor)
-        rest = shift if rest is None else shift + rest
+        if leaves_taps_out(layer):
+            rest = shift
+        else:
+            vector = shift if vector is None else shift + vector
     if w.offset is not None:
         box = _box(layer, w.integers)
-        seen = sums(x.integers, box)
+        seen = layer._compute(x.integers, box, None, *args, **kwargs)
         if x.scale is not None:
             seen = seen * along(x.scale)
         if x.offset is not None:
-            seen = seen + _sums_of_ones(layer, x.integers, box, *args, **kwargs) * along(x.offset)
+            count = _sums_of_ones(layer, x.integers, box, *args, **kwargs)
+            seen = seen + count * along(x.offset)
         groups = getattr(layer, "groups", 1)
         if groups > 1:
             seen = seen.repeat_interleave(len(w.offset) // groups, -spatial - 1)
         shift = seen * along(w.offset)
         rest = shift if rest is None else rest + shift
+    scale = times(x.scale, w.scale)
     if scale is not None:
         out = out * along(scale)
+    if vector is not None:
+        out = out + vector
     return out if rest is None else out + rest
 
 
-def _times(a: Tensor | None, b: Tensor | None) -> Any:
+def leaves_taps_out(layer: nn.Module) -> bool:
+    """Say whether zeros beyond the image stand in for taps, so that border sums have fewer."""
+    if transposed_groups(layer) is not None:
+        return True
+    if getattr(layer, "padding_mode", "zeros") != "zeros" or getattr(layer, "padding_value", 0):
+        return False
+    return any(getattr(layer, "_reversed_padding_repeated_twice", ()))
+
+
+def times(a: Tensor | None, b: Tensor | None) -> Any:
     """Return the product of what is given; None if nothing is."""
     if a is None or b is None:
         return b if a is None else a

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bnn.layers.base import BinaryLayer
+from bnn.layers.product import LinearProduct
 
 
 class Linear(BinaryLayer, nn.Linear):
@@ -30,3 +31,6 @@ class Linear(BinaryLayer, nn.Linear):
 
     def _compute(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return F.linear(x, weight, bias)
+
+    def _product(self, x: Tensor) -> LinearProduct | None:  # noqa: ARG002
+        return LinearProduct() if type(self)._compute is Linear._compute else None

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+
+from bnn.layers.prelu import prelu
 
 
 class RPReLU(nn.Module):
@@ -50,7 +51,7 @@ class RPReLU(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the shifted PReLU of ``x``."""
         along = (-1, *[1] * (x.dim() - 2))
-        y = F.prelu(x - self.shift_in.view(along), self.weight)
+        y = prelu(x - self.shift_in.view(along), self.weight)
         return y + self.shift_out.view(along)
 
     def extra_repr(self) -> str:

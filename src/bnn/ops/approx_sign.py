@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from bnn.ops.base import BinarizerBase, binarizers
+from bnn.ops.base import BinarizerBase, SignForm, binarizers
 from bnn.ops.sign import SignFunction
 
 
@@ -52,6 +52,10 @@ class ApproxSignBinarizer(BinarizerBase):
     def depends_on(self) -> Hashable | None:
         """Return that it depends on nothing."""
         return self._state(ApproxSignBinarizer)
+
+    def sign_form(self, x: Tensor) -> SignForm | None:
+        """Return the sign that is taken, and of what."""
+        return None if self._state(ApproxSignBinarizer) is None else SignForm(x, ApproxSign)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the signs of ``x``."""

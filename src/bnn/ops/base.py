@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import weakref
 from collections.abc import Hashable, Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -112,6 +112,28 @@ def _same(a: Any, b: Any) -> bool:
         return a is b
 
 
+class SignForm(NamedTuple):
+    """What a binarizer computes, where that is a sign: of what, with which gradient, times what.
+
+    A layer that knows it keeps bits for the backward pass in the place of floats.
+
+    Attributes:
+        latent: What the sign is taken of: the binarizer's input, or what it has made of it by
+            differentiable operations.
+        function: The :class:`bnn.ops.sign.SignFunction` applied to it: only sign, and its gradient.
+        parameters: What ``function.apply`` takes after it.
+        scale: What a weight's signs are multiplied by, of shape ``(O,)``, or None.
+        mean: ``scale`` is the mean of ``abs(latent)`` over each filter, without a graph, and the
+            gradient goes through that mean too.
+    """
+
+    latent: Tensor
+    function: type[torch.autograd.Function]
+    parameters: tuple[Any, ...] = ()
+    scale: Tensor | None = None
+    mean: bool = False
+
+
 class BinarizerBase(nn.Module):
     """Base of the package's binarizers; deriving from it is optional for your own.
 
@@ -153,6 +175,14 @@ Allowed: derivative_funct, t.
 
         In evaluation a layer keeps its binarized weight as long as this and the weight stay the
         same. None, the default, is always right.
+        """
+        return None
+
+    def sign_form(self, x: Tensor) -> SignForm | None:  # noqa: ARG002
+        """Return the sign that :meth:`forward` computes of ``x``, or None if it is not just that.
+
+        None, the default, is always right; so is a subclass that gives None where it cannot tell
+        whether a further subclass changed the forward. The same ``x`` gives the same form.
         """
         return None
 

@@ -9,23 +9,26 @@ import torch
 from torch import Tensor
 
 from bnn.errors import ConfigError
-from bnn.ops.base import BinarizerBase, binarizers
+from bnn.ops.base import BinarizerBase, SignForm, binarizers
 from bnn.ops.sign import SignFunction, sign
 
 
-class _ErrorDecay(SignFunction):
+class ErrorDecaySign(SignFunction):
     """Sign with the slope k t (1 - tanh^2(t x)), k = max(1 / t, 1)."""
 
     @staticmethod
     def forward(x: Tensor, t: Tensor) -> Tensor:  # type: ignore[override]  # noqa: ARG004
+        """Return ``sign(x)``."""
         return sign(x)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG004
+        """Keep both."""
         ctx.save_for_backward(*inputs)  # t is a tensor too: it moves, and compiled code need not
 
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None]:
+        """Return the gradient of x."""
         x, t = ctx.saved_tensors
         t = t.to(x.dtype)
         k = (1 / t).clamp_min(1)
@@ -60,7 +63,7 @@ class ErrorDecay(BinarizerBase):
         self.t.fill_(self.t_min * (self.t_max / self.t_min) ** progress)
 
     def _sign(self, x: Tensor) -> Tensor:
-        return _ErrorDecay.apply(x, self.t)  # type: ignore[no-any-return]  # untyped in torch
+        return ErrorDecaySign.apply(x, self.t)  # type: ignore[no-any-return]  # untyped in torch
 
     def extra_repr(self) -> str:
         """Show the bounds of ``t``."""
@@ -105,6 +108,10 @@ class EDEBinarizer(ErrorDecay):
     def depends_on(self) -> Hashable | None:
         """Return that it depends on nothing: ``t`` is the gradient's."""
         return self._state(EDEBinarizer)
+
+    def sign_form(self, x: Tensor) -> SignForm | None:
+        """Return the sign that is taken, and of what."""
+        return None if self._state(EDEBinarizer) is None else SignForm(x, ErrorDecaySign, (self.t,))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the signs of ``x``."""

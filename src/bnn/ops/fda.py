@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bnn.errors import ConfigError
-from bnn.ops.base import BinarizerBase, binarizers, check_above_zero
+from bnn.ops.base import BinarizerBase, SignForm, binarizers, check_above_zero
 from bnn.ops.sign import SignFunction, sign
 
 
@@ -76,6 +76,14 @@ class FDABinarizer(BinarizerBase):
     def depends_on(self) -> Hashable | None:
         """Return that it depends on nothing: the series is the gradient's."""
         return self._state(FDABinarizer)
+
+    def sign_form(self, x: Tensor) -> SignForm | None:
+        """Return the sign that is taken, and of what."""
+        return (
+            None
+            if self._state(FDABinarizer) is None
+            else SignForm(x, _FourierSign, (self.frequency, self.terms))
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the signs of ``x``."""

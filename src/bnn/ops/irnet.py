@@ -7,8 +7,8 @@ from collections.abc import Hashable
 import torch
 from torch import Tensor, nn
 
-from bnn.ops.base import WeightBinarizer, binarizers
-from bnn.ops.ede import ErrorDecay
+from bnn.ops.base import SignForm, WeightBinarizer, binarizers
+from bnn.ops.ede import ErrorDecay, ErrorDecaySign
 from bnn.ops.filters import by_filter, filter_size, transposed_groups
 
 
@@ -55,12 +55,23 @@ class IRNetWeightBinarizer(ErrorDecay, WeightBinarizer):
         """Return where the filters are: ``t`` is the gradient's."""
         return self._state(IRNetWeightBinarizer, self._transposed)
 
+    def sign_form(self, x: Tensor) -> SignForm | None:
+        """Return the sign of the standardized weight."""
+        if self._state(IRNetWeightBinarizer) is None:
+            return None
+        latent, scale = self._standardized(x)
+        return SignForm(latent, ErrorDecaySign, (self.t,), scale)
+
     def decompose(self, weight: Tensor) -> tuple[Tensor, Tensor]:
         """Return the signs, and the powers of two of shape ``(O,)``."""
+        latent, scale = self._standardized(weight)
+        return self._sign(latent), scale
+
+    def _standardized(self, weight: Tensor) -> tuple[Tensor, Tensor]:
         w, axes = by_filter(weight, self._transposed)
         if filter_size(weight, self._transposed) > 1:
             w = w - w.mean(axes, keepdim=True)
             least = torch.finfo(w.dtype).tiny  # of a filter whose entries are all the same
             w = w / w.std(axes, keepdim=True).clamp_min(least)
         scale = w.detach().abs().mean(axes).log2().round().exp2().flatten()
-        return self._sign(w).view(weight.shape), scale
+        return w.view(weight.shape), scale

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bnn.errors import ConfigError
-from bnn.ops.base import WeightBinarizer, binarizers
+from bnn.ops.base import SignForm, WeightBinarizer, binarizers
 from bnn.ops.filters import by_filter, filter_size, transposed_groups
 from bnn.ops.sign import ClippedSign
 
@@ -81,15 +81,24 @@ class ReCUWeightBinarizer(WeightBinarizer):
         """Return where the filters are, and ``tau``."""
         return self._state(ReCUWeightBinarizer, self._transposed, self.tau.item())
 
+    def sign_form(self, x: Tensor) -> SignForm | None:
+        """Return the sign of the standardized and clamped weight."""
+        if self._state(ReCUWeightBinarizer) is None:
+            return None
+        return SignForm(self._revived(x), ClippedSign, (None,))
+
     def decompose(self, weight: Tensor) -> tuple[Tensor, None]:
         """Return the signs, and no scale."""
+        return ClippedSign.apply(self._revived(weight), None), None
+
+    def _revived(self, weight: Tensor) -> Tensor:
         w, axes = by_filter(weight, self._transposed)
         if filter_size(weight, self._transposed) > 1:
             w = w - w.mean(axes, keepdim=True)
             deviation = torch.sqrt(w.var(axes, keepdim=True) + _EPS)
             w = w / (deviation / (2 * math.sqrt(2)))
         quantile = -w.detach().abs().mean() * torch.log(2 - 2 * self.tau.to(w.dtype))
-        return ClippedSign.apply(w.clamp(-quantile, quantile), None).view(weight.shape), None
+        return w.clamp(-quantile, quantile).view(weight.shape)
 
     def extra_repr(self) -> str:
         """Show the bounds of ``tau``."""

@@ -7,7 +7,7 @@ from collections.abc import Hashable
 from torch import Tensor, nn
 
 from bnn.ops.approx_sign import ApproxSign
-from bnn.ops.base import BinarizerBase, binarizers
+from bnn.ops.base import BinarizerBase, SignForm, binarizers
 from bnn.ops.filters import input_channels
 
 
@@ -48,6 +48,14 @@ class RSignInputBinarizer(BinarizerBase):
     def depends_on(self) -> Hashable | None:
         """Return the thresholds."""
         return self._state(RSignInputBinarizer, *self.threshold.flatten().tolist())
+
+    def sign_form(self, x: Tensor) -> SignForm | None:
+        """Return the sign that is taken, and of what."""
+        return (
+            None
+            if self._state(RSignInputBinarizer) is None
+            else SignForm(x - self.threshold.to(x.dtype), ApproxSign)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the signs of ``x`` less the thresholds."""

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bnn.ops.base import BinarizerBase, binarizers, check_above_zero
+from bnn.ops.base import BinarizerBase, SignForm, binarizers, check_above_zero
+from bnn.ops.compact import is_compact, kernels_for
 
 
 def sign(x: Tensor) -> Tensor:
@@ -74,10 +75,38 @@ class SignActivation(SignFunction):
     """
 
     @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:  # noqa: ARG004
+        """Keep one bit for each x, or, where there are no kernels for that, x."""
+        (x,) = inputs
+        ctx.kernels = kernels_for(x) if is_compact() else None
+        ctx.save_for_backward(x if ctx.kernels is None else ctx.kernels.clip_bits(x))
+        ctx.stride = x.stride()
+
+    @staticmethod
     def backward(ctx: Any, grad_output: Tensor) -> Tensor:
         """Pass the gradient where abs(x) <= 1."""
-        (x,) = ctx.saved_tensors
-        return torch.where(x.abs() <= 1, grad_output, 0)
+        (kept,) = ctx.saved_tensors
+        if ctx.kernels is None:
+            return torch.where(kept.abs() <= 1, grad_output, 0)
+        return KeepBits.apply(grad_output, kept, ctx.stride, ctx.kernels)  # type: ignore[no-any-return]
+
+
+class KeepBits(torch.autograd.Function):
+    """Set a tensor to 0 wherever a bit, in memory order of the given strides, is 0."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, bits: Tensor, stride: tuple[int, ...], kernels: Any) -> Tensor:
+        """Return a new tensor of these strides."""
+        ctx.save_for_backward(bits)
+        ctx.arguments = stride, kernels
+        out: Tensor = x.new_empty_strided(x.shape, stride).copy_(x)
+        return kernels.keep_bits_(out, bits)  # type: ignore[no-any-return]
+
+    @staticmethod
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None, None, None]:
+        """Pass the gradient where the bit is 1."""
+        (bits,) = ctx.saved_tensors
+        return KeepBits.apply(grad_output, bits, *ctx.arguments), None, None, None
 
 
 class ClippedSign(SignFunction):
@@ -143,6 +172,14 @@ class BasicInputBinarizer(BinarizerBase):
     def depends_on(self) -> Hashable | None:
         """Return that it depends on nothing."""
         return None if type(self).forward is not BasicInputBinarizer.forward else ()
+
+    def sign_form(self, x: Tensor) -> SignForm | None:
+        """Return the straight-through sign of ``x``."""
+        if type(self).forward is not BasicInputBinarizer.forward:
+            return None
+        if self.clip == 1:
+            return SignForm(x, SignActivation)
+        return SignForm(x, ClippedSign, (self.clip,))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the signs of ``x``."""

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bnn.ops.base import BinarizerBase, binarizers, check_above_zero
+from bnn.ops.base import BinarizerBase, SignForm, binarizers, check_above_zero
 from bnn.ops.sign import SignFunction, sign
 
 
@@ -69,6 +69,14 @@ class SwishSignBinarizer(BinarizerBase):
     def depends_on(self) -> Hashable | None:
         """Return that it depends on nothing: the sharpness is the gradient's."""
         return self._state(SwishSignBinarizer)
+
+    def sign_form(self, x: Tensor) -> SignForm | None:
+        """Return the sign that is taken, and of what."""
+        return (
+            None
+            if self._state(SwishSignBinarizer) is None
+            else SignForm(x, _SwishSign, (self.beta,))
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the signs of ``x``."""

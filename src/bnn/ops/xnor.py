@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from bnn.errors import ConfigError
-from bnn.ops.base import BinarizerBase, WeightBinarizer, binarizers
+from bnn.ops.base import BinarizerBase, SignForm, WeightBinarizer, binarizers
 from bnn.ops.filters import by_filter, output_channels, transposed_groups
 from bnn.ops.sign import SignActivation
 
@@ -86,18 +87,35 @@ class XNORWeightBinarizer(WeightBinarizer):
             self._transposed,
         )
 
+    def sign_form(self, x: Tensor) -> SignForm | None:
+        """Return the straight-through sign of the weight, centred or not, times alpha."""
+        if self._state(XNORWeightBinarizer) is None:
+            return None
+        w, axes = self._latent(x)
+        latent = w.view(x.shape) if self.center_weights or self.clamp_weights else x
+        if not self.compute_alpha:
+            return SignForm(latent, SignActivation)
+        with torch.no_grad():
+            alpha = w.abs().mean(axes).flatten()
+        return SignForm(latent, SignActivation, scale=alpha, mean=not self.detach_alpha)
+
     def decompose(self, weight: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return the signs and, if ``compute_alpha``, alpha of shape ``(O,)``."""
-        w, axes = by_filter(weight, self._transposed)
-        if self.center_weights and w.shape[axes[0]] > 1:
-            w = w - w.mean(axes[0], keepdim=True)
-        if self.clamp_weights:
-            w = w.clamp(-1, 1)
+        w, axes = self._latent(weight)
         signs = SignActivation.apply(w).view(weight.shape)
         if not self.compute_alpha:
             return signs, None
         alpha = w.abs().mean(axes).flatten()
         return signs, alpha.detach() if self.detach_alpha else alpha
+
+    def _latent(self, weight: Tensor) -> tuple[Tensor, tuple[int, ...]]:
+        """Return what the signs are taken of, viewed by filter, and a filter's axes."""
+        w, axes = by_filter(weight, self._transposed)
+        if self.center_weights and w.shape[axes[0]] > 1:
+            w = w - w.mean(axes[0], keepdim=True)
+        if self.clamp_weights:
+            w = w.clamp(-1, 1)
+        return w, axes
 
     def extra_repr(self) -> str:
         """Show the options."""

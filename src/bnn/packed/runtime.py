@@ -344,3 +344,54 @@ def weight_only_conv2d(
     native().weight_only_conv2d(
         x.data_ptr(), weight.data_ptr(), _at(scale), _at(bias), out.data_ptr(), *shape, isa
     )
+
+
+def clip_bits(x: Tensor, out: Tensor, *, isa: int) -> None:
+    """Write a bit for each element of ``x`` in memory: whether its magnitude is at most 1."""
+    native().clip_bits(x.data_ptr(), x.numel(), out.data_ptr(), isa)
+
+
+def keep_bits_(x: Tensor, bits: Tensor, *, isa: int) -> None:
+    """Set the elements of ``x`` whose bit is 0 to 0."""
+    native().keep_bits(x.data_ptr(), x.numel(), bits.data_ptr(), isa)
+
+
+def write_signs(x: Tensor, scale: Tensor | None, out: Tensor, *, isa: int) -> None:
+    """Write the signs of ``x``, times the scale of each row; rows are those of axis 0."""
+    rows = x.shape[0]
+    native().write_signs(x.data_ptr(), rows, x.numel() // rows, _at(scale), out.data_ptr(), isa)
+
+
+def latent_gradient_(
+    grad: Tensor,
+    weight: Tensor,
+    scale: Tensor | None,
+    *,
+    mean: bool,
+    along: Tensor | None,
+    isa: int,
+) -> None:
+    """Turn the gradient of a row's signs into that of the row: bnn/gradients.h."""
+    rows = weight.shape[0]
+    native().latent_gradient(
+        weight.data_ptr(), rows, weight.numel() // rows, _at(scale), mean, grad.data_ptr(),
+        _at(along), isa,
+    )  # fmt: skip
+
+
+def prelu_gradient(
+    x: Tensor,
+    slope: Tensor,
+    grad: Tensor,
+    grad_x: Tensor,
+    along: Tensor,
+    *,
+    sizes: tuple[int, int, int],
+    channels_last: bool,
+    isa: int,
+) -> None:
+    """Write both gradients of a PReLU; ``sizes`` is (batch, channels, pixels)."""
+    native().prelu_gradient(
+        x.data_ptr(), *sizes, channels_last, slope.data_ptr(), grad.data_ptr(),
+        grad_x.data_ptr(), along.data_ptr(), isa,
+    )  # fmt: skip

@@ -39,8 +39,10 @@ class TrainConfig:
         learning_rate: At the start of each step. Default: the step's own, else the data set's.
         weight_decay: On the weights of layers only. Default: the step's own, else 0.
         schedule: How the learning rate of a step falls: ``"cosine"`` or ``"linear"`` to 0, in
-            ``"step"``s of a factor 0.1 at a half and three quarters, or ``"constant"``.
-        batch_size: Samples for each device and optimizer step. Default: the data set's.
+            ``"step"``s of a factor 0.1 at a half and three quarters, or ``"constant"``. Default:
+            the step's own, else cosine.
+        batch_size: Samples for each device and optimizer step. Default: the step's own, else the
+            data set's.
         seed: Start weights, order of the data, augmentation.
         num_workers: Processes that load data; 0 loads in the training process.
         accelerator: As Lightning's Trainer takes it: ``"cpu"``, ``"gpu"``, ``"auto"``.
@@ -53,7 +55,8 @@ class TrainConfig:
         precision: ``"32-true"``, or ``"bf16-mixed"``: float layers and sums in bfloat16; weights,
             their signs, and the optimizer stay float32.
         clamp_latent: Bound of the latent weights after each optimizer step: 1 as in BinaryNet
-            and XNOR-Net, 1.5 as in BNext. None leaves them free, as ReActNet does.
+            and XNOR-Net, 1.5 as in BNext. Default: the step's own, else they are free, as in
+            ReActNet.
         out: The run's folder.
 
     Raises:

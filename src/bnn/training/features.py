@@ -97,7 +97,7 @@ class _Keep(MeasuringHook):
         self.outputs = outputs
         self.name = name
 
-    def __call__(self, module: nn.Module, inputs: Any, output: Any) -> None:  # noqa: ARG002
+    def __call__(self, module: nn.Module, inputs: Any, output: Any = None) -> None:  # noqa: ARG002
         self.outputs[self.name] = output
 
 

@@ -8,9 +8,9 @@ from torch import nn
 
 
 class MeasuringHook:
-    """A forward hook whose copies and pickles, which come with the network's, do nothing."""
+    """A hook at or before a forward pass; copied or pickled with the network, it does nothing."""
 
-    def __call__(self, module: nn.Module, inputs: Any, output: Any) -> None:
+    def __call__(self, module: nn.Module, inputs: Any, output: Any = None) -> None:
         """Measure."""
         raise NotImplementedError
 
@@ -21,5 +21,5 @@ class MeasuringHook:
 class Inert(MeasuringHook):
     """What a copied hook is."""
 
-    def __call__(self, module: nn.Module, inputs: Any, output: Any) -> None:
+    def __call__(self, module: nn.Module, inputs: Any, output: Any = None) -> None:
         """Do nothing."""

@@ -7,9 +7,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from bnn.errors import ConfigError
 from bnn.layers import BinaryLayer
+from bnn.ops import BinarizerBase
 from bnn.training.hooks import MeasuringHook
 from bnn.training.latent import binary_weight_layers
 
@@ -53,7 +55,7 @@ class SignBalance:
     """Count, for each layer whose input is binarized, how many of its inputs are negative.
 
     A balanced layer has a share of 0.5 and carries the most information; 0 or 1 is a dead one.
-    What is counted are the results of ``activation_pre_process``, in each forward pass while
+    What is counted are the signs that ``activation_pre_process`` takes, in each forward pass while
     ``enabled``. A copy of the network is not counted.
 
     Args:
@@ -73,13 +75,13 @@ class SignBalance:
     def __init__(self, model: nn.Module) -> None:
         self.enabled = True
         self._counts: dict[str, _Count] = {}
-        self._handles = []
+        self.handles: list[RemovableHandle] = []
         for name, module in model.named_modules():
             if isinstance(module, BinaryLayer) and not isinstance(
                 module.activation_pre_process, nn.Identity
             ):
                 count = self._counts[name] = _Count(self)
-                self._handles.append(module.activation_pre_process.register_forward_hook(count))
+                self.handles.append(module.register_forward_pre_hook(count))
 
     def shares(self) -> dict[str, float]:
         """Return the share of -1 in each layer's input; layers that have not run are left out."""
@@ -96,7 +98,7 @@ class SignBalance:
 
     def remove(self) -> None:
         """Take the hooks off the network; what was counted stays."""
-        for handle in self._handles:
+        for handle in self.handles:
             handle.remove()
 
     def __enter__(self) -> SignBalance:
@@ -112,17 +114,47 @@ class SignBalance:
 
 
 class _Count(MeasuringHook):
-    """The hook of one layer's activation stage."""
+    """The hook before one layer's forward pass.
+
+    It asks the activation stage what it takes the sign of: a layer that keeps bits for its
+    backward pass does not run a stage that somebody watches in any shorter way. Only a stage that
+    cannot say is watched.
+    """
+
+    only_measures = True  # for compact layers: they may call it with signs that have no graph
 
     def __init__(self, balance: SignBalance) -> None:
         self.balance = balance
         self.negative: Tensor | int = 0  # on the device: reading it at each step would wait for it
         self.total = 0
+        self.watches = False
 
     @torch.no_grad()
-    def __call__(self, module: nn.Module, inputs: Any, output: Any) -> None:  # noqa: ARG002
-        if self.balance.enabled:
-            if isinstance(output, tuple):  # the factors of an InputBinarizer; the first has signs
-                output = output[0]
-            self.negative = self.negative + (output < 0).sum()
-            self.total += output.numel()
+    def __call__(self, module: nn.Module, inputs: Any, output: Any = None) -> None:  # noqa: ARG002
+        if self.watches or not self.balance.enabled:
+            return
+        stage: Any = module.activation_pre_process
+        form = stage.sign_form(*inputs[:1]) if inputs and isinstance(stage, BinarizerBase) else None
+        if form is not None:
+            self.add(form.latent)
+            return
+        self.watches = True
+        self.balance.handles.append(stage.register_forward_hook(_Results(self)))
+
+    def add(self, x: Tensor) -> None:
+        """Count a tensor's values."""
+        self.negative = self.negative + (x < 0).sum()
+        self.total += x.numel()
+
+
+class _Results(MeasuringHook):
+    """The hook of a stage that cannot say what it takes the sign of."""
+
+    def __init__(self, count: _Count) -> None:
+        self.count = count
+
+    @torch.no_grad()
+    def __call__(self, module: nn.Module, inputs: Any, output: Any = None) -> None:  # noqa: ARG002
+        if self.count.balance.enabled:
+            # Of the factors of an InputBinarizer, the first has the signs.
+            self.count.add(output[0] if isinstance(output, tuple) else output)

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from torchmetrics import MeanMetric, Metric
 from torchmetrics.classification import MulticlassAccuracy
 
+from bnn.layers import recompute_outputs
 from bnn.training.averaging import WeightAverage
 from bnn.training.batch_norm import reestimate_batch_norm_
 from bnn.training.data.registry import IGNORED
@@ -128,7 +129,8 @@ class Classifier(pl.LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor], _index: int) -> Tensor:
         """Return the loss of a batch: the weighted sum of all terms."""
         images, labels = batch
-        logits, auxiliary = self._outputs(images)
+        with recompute_outputs():
+            logits, auxiliary = self._outputs(images)
         count = (labels != IGNORED).sum()
         terms = self.losses.terms(self._inputs(images, labels, logits))
         loss = torch.stack(terms).sum() if len(terms) > 1 else terms[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
@@ -162,8 +163,9 @@ def asked_teacher(text: str) -> dict[str, str]:
     if text.startswith(TORCHVISION):
         name, _, weights = text.removeprefix(TORCHVISION).partition(":")
         return {"torchvision": name, "weights": weights or "DEFAULT"}
-    if Path(text).exists():
-        return {"checkpoint": text}
+    with contextlib.suppress(OSError):  # of a text that is too long for a path
+        if Path(text).exists():
+            return {"checkpoint": text}
     if text in MODELS:
         return {"model": text}
     raise ConfigError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import functools
 import logging
 import signal
@@ -12,36 +11,26 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import lightning.pytorch as pl
-import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 
-from bnn.errors import BnnError, CheckpointError, ConfigError
+from bnn.errors import CheckpointError, ConfigError
 from bnn.executor.stages import UserModules
 from bnn.training.averaging import WeightAverage
 from bnn.training.callbacks import EpochProgress, EpochRecord, EpochSeed, Row, progress_bar
-from bnn.training.checkpoint import (
-    FORMAT,
-    VERSION,
-    build_model,
-    convert_to_step,
-    read_checkpoint,
-)
+from bnn.training.checkpoint import FORMAT, VERSION, build_model
 from bnn.training.config import TrainConfig
 from bnn.training.data import DataSplits
 from bnn.training.data.module import TrainingData
-from bnn.training.features import FeatureTap
 from bnn.training.folder import HISTORY_COLUMNS, RunFolder
 from bnn.training.histograms import LayerHistograms
+from bnn.training.lineage import Lineage
 from bnn.training.module import Classifier
-from bnn.training.optimizers import make_optimizer
 from bnn.training.plan import StepPlan
 from bnn.training.quiet import quiet_lightning
-from bnn.training.start import load_start_
 from bnn.training.synchronized import BatchNormSync
-from bnn.training.teacher import Teacher, load_teacher
 
 logger = logging.getLogger(__name__)
 
@@ -80,12 +69,8 @@ class Session:
         self.splits = splits
         self.folder = folder
         self.own_model = model is not None
-        self.user_modules = user_modules
         self.model = model or build_model(config, splits.input_shape, splits.num_classes)
-        self._kept = {plan.teacher for plan in plans if isinstance(plan.teacher, int)}
-        self._kept |= {plan.line[-2] for plan in plans if _branches(plan)}
-        # What a step has left is put into a copy of the float network.
-        self._float = copy.deepcopy(self.model) if self._kept else None
+        self._lineage = Lineage(config, recipe, plans, splits, folder, self.model, user_modules)
         self.step = -1  # not yet converted for any
         self.epoch = 0
         self.history: list[Row] = []
@@ -99,49 +84,9 @@ class Session:
             ConfigError: If the network does not fit the data, or there is no such accelerator,
                 device or strategy.
         """
-        trials: list[nn.Module] = []
-        for plan in self.plans:
-            trial = copy.deepcopy(trials[plan.line[-2]] if len(plan.line) > 1 else self.model)
-            after = plan.line[-2] if len(plan.line) > 1 else None
-            trials.append(self._converted(trial, plan.index, after))
-            self._check_step(plan, trials)
-        self._check_logits(trials[-1].eval())
+        self._lineage.check(self.model)
         with quiet_lightning():
             self._trainer(self.plans[0], progress=False)
-
-    def _check_step(self, plan: StepPlan, trials: Sequence[nn.Module]) -> None:
-        """Try what a step asks of its network and of its teacher, where that is there already."""
-        model, losses = trials[plan.index], plan.make_losses()
-        try:
-            make_optimizer(model, plan.optimizer, learning_rate=plan.learning_rate)
-            FeatureTap(model, losses.layers).remove()
-            if plan.start is not None:
-                load_start_(model, plan.start)
-            if isinstance(plan.teacher, int):
-                FeatureTap(trials[plan.teacher], losses.teacher_layers).remove()
-            elif isinstance(plan.teacher, Mapping):
-                FeatureTap(self._load(plan.teacher).network, losses.teacher_layers).remove()
-        except BnnError as error:
-            raise type(error)(f"{plan.name}: {error}") from error
-
-    @torch.no_grad()
-    def _check_logits(self, model: nn.Module) -> None:
-        shape, classes = self.splits.input_shape, self.splits.num_classes
-        images = torch.zeros(2, *shape)
-        try:
-            logits = model(images)
-        except Exception as error:
-            raise ConfigError(
-                f"the network does not take the images of {self.config.data}, "
-                f"{tuple(images.shape)} as a batch of 2: {str(error).splitlines()[0]}"
-            ) from error
-        logits = logits[0] if isinstance(logits, tuple) else logits
-        got = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-        if got != (2, classes):
-            raise ConfigError(
-                f"the network gives {got} for a batch of 2, but {self.config.data} has {classes} "
-                f"classes: expected {(2, classes)}."
-            )
 
     def restore(self, content: Mapping[str, Any] | None) -> None:
         """Go to where a checkpoint was written; None leaves the session at the beginning.
@@ -154,14 +99,18 @@ class Session:
         try:
             if content["step"] >= len(self.plans):
                 raise ValueError("the checkpoint is of a step that the recipe does not have")
-            self.model = self._converted(self.model, content["step"])
+            self.model = self._lineage.converted(self.model, content["step"])
             self.step = content["step"]
             self.model.load_state_dict(content["model"])
             self.epoch = content["epoch"]
             self.history = [_checked_row(row) for row in content["history"]]
             if len(self.history) != self.plans[self.step].before + self.epoch:
                 raise ValueError("the history does not have a line for each epoch")
-            self._resumed = content["training"] if self.epoch else None
+            plan = self.plans[self.step]
+            self._resumed = content["training"] if 0 < self.epoch < plan.epochs else None
+            needed = {"optimizer", "scheduler", *(["average"] if plan.ema is not None else [])}
+            if self._resumed is not None and not needed <= self._resumed.keys():
+                raise ValueError("it does not say how training goes on")
         except (RuntimeError, TypeError, ValueError, AttributeError) as error:
             raise CheckpointError(
                 f"{self.folder.last}: does not fit the run that {self.folder.path} describes."
@@ -171,7 +120,8 @@ class Session:
         """Do all that is left."""
         for plan in self.plans[max(self.step, 0) :]:
             if plan.index != self.step:
-                self._begin(plan)
+                self.model = self._lineage.begin(plan, self.model)
+                self.step, self.epoch, self._resumed = plan.index, 0, None
             if self.epoch < plan.epochs:
                 logger.info(
                     "step %d of %d, %s: epochs %d to %d",
@@ -198,49 +148,6 @@ class Session:
             "model": {name: t.detach().cpu() for name, t in self.model.state_dict().items()},
         }
 
-    def _converted(self, model: nn.Module, step: int, after: int | None = None) -> nn.Module:
-        return convert_to_step(
-            model, self.recipe, step, self.config.seed, self.user_modules, after=after
-        )
-
-    def _begin(self, plan: StepPlan) -> None:
-        """Make the network that a step begins with."""
-        model = self._left_by(plan.line[-2]) if _branches(plan) else self.model
-        after = plan.line[-2] if len(plan.line) > 1 else None
-        self.model = self._converted(model, plan.index, after)
-        if plan.start is not None:
-            load_start_(self.model, plan.start)
-        self.step, self.epoch, self._resumed = plan.index, 0, None
-
-    def _left_by(self, step: int) -> nn.Module:
-        """Return the network that an earlier step has left."""
-        path = self.folder.step_file(step)
-        content = read_checkpoint(path)
-        try:
-            model = self._converted(copy.deepcopy(self._float), step)  # type: ignore[arg-type]  # it is there if any step is kept
-            model.load_state_dict(content["model"])
-        except (RuntimeError, TypeError, ValueError) as error:
-            raise CheckpointError(
-                f"{path}: does not fit the run that {self.folder.path} describes."
-            ) from error
-        return model
-
-    def _teacher(self, plan: StepPlan) -> Teacher | None:
-        source = plan.teacher
-        if source is None:
-            return None
-        if isinstance(source, int):
-            return Teacher(self._left_by(source))
-        return self._load({"checkpoint": source.out} if isinstance(source, TrainConfig) else source)
-
-    def _load(self, source: Mapping[str, str]) -> Teacher:
-        return load_teacher(
-            source,
-            input_shape=self.splits.input_shape,
-            num_classes=self.splits.num_classes,
-            user_modules=self.user_modules,
-        )
-
     def _train_step(self, plan: StepPlan, progress: bool) -> None:
         data = TrainingData(
             self.splits,
@@ -257,7 +164,7 @@ class Session:
             optimizer=plan.optimizer,
             schedule=plan.schedule,
             losses=plan.make_losses(),
-            teacher=self._teacher(plan),
+            teacher=self._lineage.teacher(plan),
             clamp_latent=plan.clamp_latent,
             ema=plan.ema,
             norm_batches=None if norms is None else functools.partial(data.norm_batches, norms),
@@ -321,7 +228,9 @@ class Session:
         if row is not None:
             self.history.append(row)
             self.epoch = row["epoch"]
-        kept = row is not None and trainer.max_epochs == self.epoch and self.step in self._kept
+        kept = (
+            row is not None and trainer.max_epochs == self.epoch and self.step in self._lineage.kept
+        )
         if trainer.is_global_zero:
             if kept:  # before last.ckpt says that the step is complete
                 self.folder.save(self.content(), self.folder.step_file(self.step))
@@ -329,11 +238,6 @@ class Session:
             self.folder.save({**self.content(), "training": training})
         if kept:
             trainer.strategy.barrier()  # the others will read it
-
-
-def _branches(plan: StepPlan) -> bool:
-    """Say whether a step begins with the network of a step that is not the one before it."""
-    return len(plan.line) > 1 and plan.line[-2] != plan.index - 1
 
 
 def _state(trainer: pl.Trainer) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bnn.layers import RPReLU
+from bnn.layers import PReLU, RPReLU
 from bnn.packed import layout
 from bnn.packed.graph import ValueRef
 from bnn.packed.lower.builder import Builder, Untranslated
@@ -47,21 +47,26 @@ def pad_as_layer(builder: Builder, conv: Any, x: ValueRef) -> tuple[ValueRef, li
     return x, [0] * len(last_first)
 
 
-def convolve(builder: Builder, conv: Any, x: ValueRef) -> ValueRef:
-    """Emit a convolution with the arguments of ``conv``."""
-    if builder.rank(x) != conv.weight.dim():
-        raise Untranslated("a convolution without a batch axis")
-    x, pads = pad_as_layer(builder, conv, x)
+def pad_evenly(builder: Builder, x: ValueRef, pads: list[int]) -> tuple[ValueRef, list[int]]:
+    """Return the input, padded where (before, after) differ, and one pad for each axis."""
     if any(pads[i] != pads[i + 1] for i in range(0, len(pads), 2)):  # 'same' of an even kernel
         last_first = [pad for i in range(len(pads) - 2, -1, -2) for pad in pads[i : i + 2]]
         x = builder.emit("pad", [x], pads=last_first, mode="constant", value=0.0)
         pads = [0] * len(pads)
+    return x, pads[::2]
+
+
+def convolve(builder: Builder, conv: Any, x: ValueRef) -> ValueRef:
+    """Emit a convolution with the arguments of ``conv``."""
+    if builder.rank(x) != conv.weight.dim():
+        raise Untranslated("a convolution without a batch axis")
+    x, pads = pad_evenly(builder, *pad_as_layer(builder, conv, x))
     return builder.emit(
         "conv",
         [x],
         {"weight": conv.weight, "bias": conv.bias},
         stride=list(conv.stride),
-        padding=pads[::2],
+        padding=pads,
         dilation=list(conv.dilation),
         groups=conv.groups,
     )
@@ -262,6 +267,7 @@ MODULES: dict[type[nn.Module], Translator] = {
     nn.ReLU: _relu,
     nn.ReLU6: unary("relu6"),
     nn.PReLU: _prelu,
+    PReLU: _prelu,
     RPReLU: _rprelu,
     nn.LeakyReLU: lambda b, m, x: leaky_relu(b, x, m.negative_slope),
     nn.Hardtanh: lambda b, m, x: hardtanh(b, x, m.min_val, m.max_val),

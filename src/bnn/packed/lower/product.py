@@ -10,13 +10,13 @@ from torch import Tensor
 
 from bnn.errors import PackedError
 from bnn.layers import BinaryLayer
-from bnn.layers.levels import Factors
+from bnn.layers.levels import Factors, leaves_taps_out, times
 from bnn.packed import functional
 from bnn.packed.decompose import float32
 from bnn.packed.graph import ValueRef
 from bnn.packed.lower.builder import Builder
 from bnn.packed.lower.inputs import Input
-from bnn.packed.lower.modules import per_channel
+from bnn.packed.lower.modules import pad_evenly, per_channel
 from bnn.packed.planes import BOX, weight_planes
 
 
@@ -54,12 +54,12 @@ class Product:
             raise PackedError(
                 "a padding of -1 or +1 is packed only where the activations are signs."
             )
-        scale = _times(a, scale)
+        scale = times(a, scale)
         if scale is not None:
             scale = scale.expand(len(w.integers))
         bits = self._bits()
         vector, spatial = self._rest(bits, b)
-        out = self._sums(bits, _float(scale), vector)
+        out = self._sums(bits, w.integers, _float(scale), vector)
         if spatial is None:
             return out
         return self.builder.emit("binary", [out, spatial], function="add")
@@ -71,9 +71,15 @@ class Product:
             return []
         return [self.builder.emit("pack", [v], axis=self.axis) for v in self.given.values]
 
-    def _sums(self, bits: list[ValueRef], scale: Tensor | None, shift: Tensor | None) -> ValueRef:
-        """Emit ``integers * scale + shift``."""
-        planes, signs = weight_planes(self.w.integers)
+    def _sums(
+        self,
+        bits: list[ValueRef],
+        integers: Tensor,
+        scale: Tensor | None,
+        shift: Tensor | None,
+    ) -> ValueRef:
+        """Emit ``sums * scale + shift``, of the input with the integers of a weight."""
+        planes, signs = weight_planes(integers)
         own = self.given.planes if self.given is not None else None
         constant = own.constant if own else 0.0
         inputs: list[ValueRef | None] = [*bits] or [None]
@@ -89,7 +95,7 @@ class Product:
             factor = torch.full((len(plane),), coefficient) if coefficient != 1 else None
             first = None
             if constant and total is None:
-                first = constant * self.w.integers.flatten(1).sum(1).float()
+                first = constant * integers.flatten(1).sum(1).float()
             part = self._convolve(x, plane, factor, first)
             total = (
                 part
@@ -121,96 +127,98 @@ class Product:
     def _rest(
         self, bits: list[ValueRef], b: Tensor | None
     ) -> tuple[Tensor | None, ValueRef | None]:
-        """Return what is added for each filter, or for each filter and place."""
-        builder, w = self.builder, self.w
+        """Return what is added for each filter, and for each filter and place."""
+        w = self.w
         vector = None if self.layer.bias is None else float32(self.layer.bias)
         spatial: ValueRef | None = None
         if b is not None:
-            factor = _float(_times(b, w.scale))
+            factor = _float(times(b, w.scale))
             assert factor is not None  # noqa: S101 - b is given
             counts = _counts(w.integers)
-            if not any(self.geometry["padding"]):
+            if leaves_taps_out(self.layer):
+                spatial = self._by_filter(self._sums_of_ones(counts), factor)
+            else:
                 shift = counts.flatten(1).sum(1) * factor
                 vector = shift if vector is None else shift + vector
-            else:
-                spatial = self._sums_of_ones(counts)
-                spatial = self._by_filter("mul", spatial, factor.expand(len(w.integers)))
-                if vector is not None:
-                    spatial, vector = self._by_filter("add", spatial, vector), None
         if w.offset is not None:
-            seen = self._seen(bits, b)
-            seen = self._by_filter("mul", seen, float32(w.offset))
-            if vector is not None:  # the order is that of the layer: this, then the products
-                seen, vector = self._by_filter("add", seen, vector), None
-            spatial = (
-                seen if spatial is None else builder.emit("binary", [spatial, seen], function="add")
-            )
+            seen = self._for_filters(self._seen(bits, b), float32(w.offset))
+            if spatial is not None:
+                seen = self.builder.emit("binary", [spatial, seen], function="add")
+            spatial = seen
         return vector, spatial
 
     def _seen(self, bits: list[ValueRef], b: Tensor | None) -> ValueRef:
         """Emit the sums of the input under each position of the filter, of each group."""
         builder, name = self.builder, self.builder.layer
-        weight, groups = self.w.integers, self.geometry["groups"]
-        box = weight.new_ones((groups, *weight.shape[1:]))
+        groups = self.geometry["groups"]
+        box = self.w.integers.new_ones((groups, *self.w.integers.shape[1:]))
         counts = _counts(box)
         a = self.given.scale if self.given is not None else None
-        scale = None if a is None else a.expand(groups)
-        padded = any(self.geometry["padding"])
-        shift = None
+        scale, shift = None if a is None else a.expand(groups), None
+        padded = leaves_taps_out(self.layer)
         if b is not None and not padded:
             shift = counts.flatten(1).sum(1) * b
-        whole = self.w
         builder.layer = f"{name}{BOX}"
         try:
-            self.w = Factors(box)
-            seen = self._sums(bits, scale, shift)
+            seen = self._sums(bits, box, scale, shift)
         finally:
-            self.w, builder.layer = whole, name
+            builder.layer = name
         if b is not None and padded:
-            count = self._sums_of_ones(counts[:1])
-            count = builder.emit("scalar", [count], function="mul", value=float(b))
+            count = self._by_filter(self._sums_of_ones(counts), b)
             seen = builder.emit("binary", [seen, count], function="add")
-        if groups > 1:
-            repeats = len(weight) // groups
-            seen = builder.emit("repeat_interleave", [seen], repeats=repeats, dim=self.axis)
         return seen
+
+    def _for_filters(self, seen: ValueRef, offset: Tensor) -> ValueRef:
+        """Emit the product of each group's sums and each of its filters' offset.
+
+        As a convolution of one channel, whose sums are one product each.
+        """
+        builder, geometry = self.builder, self.geometry
+        if len(geometry["stride"]) == 0:  # a linear layer
+            return self._by_filter(seen, offset)
+        axes = builder.rank(seen) - 2
+        return builder.emit(
+            "conv",
+            [seen],
+            {"weight": offset.view(-1, 1, *[1] * axes)},
+            stride=[1] * axes,
+            padding=[0] * axes,
+            dilation=[1] * axes,
+            groups=geometry["groups"],
+        )
 
     def _sums_of_ones(self, counts: Tensor) -> ValueRef:
         """Emit a convolution of an image of ones with the weight's sums over its channels.
 
         All are integers, so a float convolution is exact.
         """
-        builder, g = self.builder, self.geometry
+        builder = self.builder
         ones = builder.emit("slice", [self.x], dim=1, start=0, stop=1, step=1)
         ones = builder.emit("unary", [ones], function="zeros_like")
         ones = builder.emit("scalar", [ones], function="add", value=1.0)
-        pads = g["padding"]
-        if any(pads[i] != pads[i + 1] for i in range(0, len(pads), 2)):
-            last_first = [pad for i in range(len(pads) - 2, -1, -2) for pad in pads[i : i + 2]]
-            ones = builder.emit("pad", [ones], pads=last_first, mode="constant", value=0.0)
-            pads = [0] * len(pads)
+        geometry = self.geometry
+        ones, pads = pad_evenly(builder, ones, geometry["padding"])
         return builder.emit(
             "conv",
             [ones],
             {"weight": counts},
-            stride=g["stride"],
-            padding=pads[::2],
-            dilation=g["dilation"],
+            stride=geometry["stride"],
+            padding=pads,
+            dilation=geometry["dilation"],
             groups=1,
         )
 
-    def _by_filter(self, function: str, x: ValueRef, vector: Tensor) -> ValueRef:
-        """Emit a function of each filter's floats and its number.
+    def _by_filter(self, x: ValueRef, vector: Tensor) -> ValueRef:
+        """Emit the product of each filter's floats and its number.
 
         As ``binary``, not as the epilogue of what is before: of a float convolution's weight it
         would become a part, and exact sums would be no more.
         """
         rank = self.builder.rank(x)
-        axis = self.axis % rank
         shape = [1] * rank
-        shape[axis] = -1
+        shape[self.axis % rank] = -1
         constant = self.builder.emit("constant", [], {"value": vector.view(shape)})
-        return self.builder.emit("binary", [x, constant], function=function)
+        return self.builder.emit("binary", [x, constant], function="mul")
 
 
 def _counts(integers: Tensor) -> Tensor:
@@ -220,10 +228,3 @@ def _counts(integers: Tensor) -> Tensor:
 
 def _float(scale: Tensor | None) -> Tensor | None:
     return None if scale is None else float32(scale)
-
-
-def _times(a: Tensor | None, b: Tensor | None) -> Tensor | None:
-    """Return the product of what is given, as :func:`bnn.layers.levels.product` has it."""
-    if a is None or b is None:
-        return b if a is None else a
-    return a * b

@@ -178,6 +178,8 @@ def _conv(planner: Planner, node: Node) -> bool:
     nchw = weight.dim() == 4 and planner.has(value, "plain") and not planner.has(value, "last")
     x = planner.read(value, "plain" if nchw else _layout(planner, value, axis))
     panel = planner.float_panel(shape, weight)
+    if _conv_and_max_pool(planner, node, shape, nchw, x, panel):
+        return True
     out, bits, residual = _finish(planner, node, axis)
     planner.program.conv2d(
         tuple(shape),
@@ -189,6 +191,31 @@ def _conv(planner: Planner, node: Node) -> bool:
         residual,
         _epilogue(planner, node.epilogue),
     )
+    return True
+
+
+def _conv_and_max_pool(
+    planner: Planner, node: Node, shape: ConvShape, nchw: bool, x: int, panel: Tensor
+) -> bool:
+    """Compute a stem with the maximum behind it, if nothing else reads it: it is no tensor then."""
+    pool = planner.only_reader(node, "max_pool")
+    if pool is None or node.attrs.get("residual_at") or node.bits_output is not None:
+        return False
+    window = _pool(planner, pool)
+    between = _epilogue(planner, node.epilogue)
+    if window is None or not runtime.native().fuses_maxpool2d(tuple(shape), between, tuple(window)):
+        return False
+    planner.program.conv2d_maxpool2d(
+        tuple(shape),
+        nchw,
+        x,
+        planner.address(panel),
+        between,
+        tuple(window),
+        *_finish(planner, pool, 1),
+        _epilogue(planner, pool.epilogue),
+    )
+    planner.skip(pool)
     return True
 
 

@@ -23,6 +23,10 @@ class ShapeChangedError(Exception):
     """A part that Python runs gave another shape than before, for an input of the same shape."""
 
 
+MOST_FOLDED = 2**20
+"""Numbers in a value that is computed once for a size, and kept."""
+
+
 @dataclass(frozen=True)
 class Timing:
     """How long one operation took.
@@ -87,9 +91,13 @@ class Planner:
         self._panels = panels
         self._places: dict[tuple[int, str], int] = {}
         self.constants: dict[int, int] = {}
+        self.folded: dict[int, Tensor] = {}  # slot -> what lies there in every run
+        self._fixed: dict[int, Tensor] = {}  # value -> the same for every input of this size
         self._time = 0
         self._name = ""
+        self._skipped: set[int] = set()
         self._returned = set(graph.output_values())
+        self._readers = graph.consumers()
         self._last_reads = {value: i for i, node in enumerate(graph.nodes) for value in node.inputs}
         for value in graph.inputs:
             self._place(value, "plain", "input")
@@ -119,6 +127,22 @@ class Planner:
             return self.shape(node.float_output)
         batch, *pixels, _ = self.shape(node.outputs[-1])
         return (batch, self.shape(node.inputs[0])[1], *pixels)
+
+    def only_reader(self, node: Node, op: str) -> Node | None:
+        """Return the node behind this one, if it is such an operation and alone reads its output.
+
+        One that has a residual is none: that may not be there yet.
+        """
+        behind = self.graph.nodes[self._node + 1 : self._node + 2]
+        value = node.float_output
+        if value is None or value in self._returned or [n.op for n in behind] != [op]:
+            return None
+        readers = [n for n in self.graph.nodes if value in n.inputs]
+        return behind[0] if readers == behind and not behind[0].attrs.get("residual_at") else None
+
+    def skip(self, node: Node) -> None:
+        """Leave out a node that the one before it has computed too."""
+        self._skipped.add(id(node))
 
     def address(self, tensor: Tensor | None) -> int:
         """Return where a constant lies, and keep it alive."""
@@ -203,13 +227,62 @@ class Planner:
         return known.numel() * known.element_size()
 
     def _add(self, node: Node) -> None:
+        if id(node) in self._skipped:
+            return
         self._name = node.name
         if not any(isinstance(self._known[value], Tensor) for value in node.outputs):
             return  # a size: known already
-        emit = EMITTERS.get(node.op)
-        if emit is None or not emit(self, node):
-            self._add_torch(node)
+        if not self._gives_only_its_size(node) and not self._fold(node):
+            emit = EMITTERS.get(node.op)
+            if emit is None or not emit(self, node):
+                self._add_torch(node)
         self._time += 1
+
+    def _gives_only_its_size(self, node: Node) -> bool:
+        """Say whether nobody reads a node's numbers: what reads it is computed without them."""
+        (value,) = node.outputs[:1]
+        readers = self._readers.get(value, [])
+        return (
+            len(node.outputs) == 1
+            and value not in self._returned
+            and bool(readers)
+            and all(
+                reader.op == "unary"
+                and reader.attrs["function"] == "zeros_like"
+                and self._may_fold(reader.outputs[0])
+                for reader in readers
+            )
+        )
+
+    def _may_fold(self, value: int) -> bool:
+        known = self._known[value]
+        return (
+            value not in self._returned
+            and known.dtype == torch.float32
+            and known.numel() <= MOST_FOLDED
+        )
+
+    def _fold(self, node: Node) -> bool:
+        """Compute a node now if its result depends on nothing but the input's size."""
+        if node.call is not None or len(node.outputs) != 1 or node.output != "float":
+            return False
+        (value,) = node.outputs
+        if not self._may_fold(value):
+            return False
+        if node.op == "unary" and node.attrs["function"] == "zeros_like":
+            found = torch.zeros(self._known[value].shape)
+        else:
+            given = [self._fixed.get(v, self._known[v]) for v in node.inputs]
+            if any(isinstance(x, Tensor) and x.is_meta for x in given):
+                return False
+            (found,) = compute(node, given)
+        self._fixed[value] = found
+        for layout in ("plain", "last") if found.dim() > 2 else ("plain",):
+            memory = (found.movedim(1, -1) if layout == "last" else found).contiguous()
+            slot = self._place(value, layout, "constant")
+            self.folded[slot] = memory
+            self.constants[slot] = memory.data_ptr()
+        return True
 
     def _add_torch(self, node: Node) -> None:
         constants, layouts = {}, {}
@@ -294,6 +367,7 @@ class Plan:
         self._keep = planner.keep
         self._places = planner._places
         self.constants = planner.constants
+        self._folded = planner.folded
         self._inputs = [self._places[value, "plain"] for value in graph.inputs]
         self._known = known
         self._outputs = self._find_outputs()
@@ -321,7 +395,7 @@ class Plan:
         self, workspace: _Workspace, inputs: Sequence[Tensor], timings: list[Timing] | None
     ) -> Any:
         addresses = workspace.addresses
-        tensors: dict[int, Tensor] = {}
+        tensors: dict[int, Tensor] = dict(self._folded)
         for slot, x in zip(self._inputs, inputs, strict=True):
             addresses[slot] = x.data_ptr()
             tensors[slot] = x

@@ -33,10 +33,10 @@ def attention_map(features: Tensor) -> Tensor:
 class AttentionLoss(Loss):
     r"""Match the attention maps of named layers with those of the teacher.
 
-    :math:`\sum_l \frac1N \sum_n \operatorname{mean}_p
-    \big(Q_{np}(S^l) - Q_{np}(T^l)\big)^2`, where :math:`Q` is :func:`attention_map` of what layer
-    :math:`l` puts out in network :math:`S` and teacher :math:`T`. They may differ in channels, not
-    in height and width.
+    :math:`\sum_l \frac{1}{N} \sum_n \operatorname{mean}_p
+    \left(Q_{np}(S^l) - Q_{np}(T^l)\right)^2`, where :math:`Q` is :func:`attention_map` of what
+    layer :math:`l` puts out in network :math:`S` and teacher :math:`T`. They may differ in
+    channels, not in height and width.
 
     Args:
         layers: Names of modules of the network, at least one.

@@ -92,6 +92,9 @@ class Loss(nn.Module):
     needs_teacher: ClassVar[bool] = False
     """Whether ``teacher_logits`` or ``teacher_features`` must be given."""
 
+    def __init__(self) -> None:
+        super().__init__()  # nn.Module's own takes any arguments
+
     @property
     def layers(self) -> tuple[str, ...]:
         """Names of the network's modules whose outputs the loss wants in ``features``."""

@@ -17,8 +17,8 @@ _SCALES = ("optimal", "learnt")
 class BNNPlusLoss(Loss):
     r"""Pull the latent weights of the binary layers towards :math:`\pm\alpha`.
 
-    Norm 1: :math:`\sum_l \sum_i \big|\alpha_l - |w_{li}|\big|`;
-    norm 2: :math:`\sum_l \sum_i \big(\alpha_l - |w_{li}|\big)^2`.
+    Norm 1: :math:`\sum_l \sum_i \left|\alpha_l - |w_{li}|\right|`;
+    norm 2: :math:`\sum_l \sum_i \left(\alpha_l - |w_{li}|\right)^2`.
 
     It is a sum over all weights, as in the paper, so that its weight beside the cross entropy is
     small: about 1e-6.

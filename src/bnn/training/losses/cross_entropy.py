@@ -14,8 +14,8 @@ from bnn.training.losses.base import LOSSES, Loss, LossInputs
 class CrossEntropyLoss(Loss):
     r"""Mean cross entropy with the labels.
 
-    :math:`-\frac1N \sum_n \sum_c q_{nc} \log \operatorname{softmax}(z_n)_c`, where :math:`q_n` is
-    1 at the label and 0 elsewhere; smoothed, it is
+    :math:`-\frac{1}{N} \sum_n \sum_c q_{nc} \log \operatorname{softmax}(z_n)_c`, where
+    :math:`q_n` is 1 at the label and 0 elsewhere; smoothed, it is
     :math:`(1 - \varepsilon)\, q_n + \varepsilon / C`.
 
     Args:

@@ -11,7 +11,7 @@ from bnn.training.losses.base import LOSSES, Loss, LossInputs
 class DistributionLoss(Loss):
     r"""Mean cross entropy with the teacher's distribution over the classes.
 
-    :math:`-\frac1N \sum_n \sum_c p_c(T_n) \log p_c(S_n)`, where :math:`p` is the softmax and
+    :math:`-\frac{1}{N} \sum_n \sum_c p_c(T_n) \log p_c(S_n)`, where :math:`p` is the softmax and
     :math:`T`, :math:`S` are the logits of teacher and network. It differs from their
     Kullback-Leibler divergence by the entropy of :math:`p(T)`, which no weight changes. ReActNet
     trains with it alone, without labels.

@@ -14,7 +14,7 @@ from bnn.training.losses.base import LOSSES, Loss, LossInputs
 class LogitKDLoss(Loss):
     r"""Mean divergence from the teacher's softened distribution.
 
-    :math:`\frac{\tau^2}{N} \sum_n \mathrm{KL}\big(p(T_n/\tau) \,\|\, p(S_n/\tau)\big)`, where
+    :math:`\frac{\tau^2}{N} \sum_n \mathrm{KL}\left(p(T_n/\tau) \,\|\, p(S_n/\tau)\right)`, where
     :math:`p` is the softmax and :math:`T`, :math:`S` are the logits of teacher and network.
     :math:`\tau^2` keeps the gradient's size the same at every temperature.
 

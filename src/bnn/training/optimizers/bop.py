@@ -16,9 +16,8 @@ from bnn.ops import sign
 class Bop(torch.optim.Optimizer):
     r"""Flip binary weights: an optimizer without latent weights and without a learning rate.
 
-    .. math::
-        m &\leftarrow (1 - \gamma)\, m + \gamma\, g \\
-        w &\leftarrow -w \quad\text{where}\quad w\, m > \tau
+    Average:  :math:`m \leftarrow (1 - \gamma)\, m + \gamma\, g`, from 0.
+    Flip:     :math:`w \leftarrow -w` where :math:`w\, m > \tau`.
 
     :math:`w\,m > \tau` says that the averaged gradient is stronger than the threshold and points
     away from the weight's sign. A tie with the threshold, and a gradient that was always 0, never
