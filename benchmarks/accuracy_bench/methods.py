@@ -91,7 +91,6 @@ METHODS: Mapping[str, Method] = {
     # weights
     "plain-signs": Method(_one(_APPROX, _SIGNS)),
     "stochastic-weights": Method(_one(_APPROX, _stage("StochasticInputBinarizer"))),
-    "recu": Method(_one(_APPROX, _stage("ReCUWeightBinarizer"))),
     "lsq": Method(_one(_APPROX, _stage("LSQWeightBinarizer"))),
     "biper": Method(_one(_APPROX, _stage("BiPerWeightBinarizer"))),
     "ternary": Method(_one(_APPROX, _stage("TernaryWeightBinarizer"))),
@@ -104,11 +103,12 @@ METHODS: Mapping[str, Method] = {
             _stage("XNORScaleBinarizer"),
         )
     ),
-    "xnor-net++": Method(_one(_STE, _SIGNS, _stage("BasicScaleBinarizer"))),
+    "xnor-net++": Method(_one(_STE, _SIGNS, _stage("XNORPlusPlusScaleBinarizer"))),
     "bi-real": Method(_one(_APPROX, _stage("MagnitudeAwareWeightBinarizer"))),
+    "recu": Method(_one(_APPROX, _stage("ReCUWeightBinarizer"), _stage("BasicScaleBinarizer"))),
     "ir-net": Method(_one(_stage("EDEBinarizer"), _stage("IRNetWeightBinarizer"))),
     "adabin": Method(_one(_stage("AdaBinInputBinarizer"), _stage("AdaBinWeightBinarizer"))),
-    "real-to-binary-gate": Method(_one(_STE, _ALPHA, _stage("RealToBinaryGateBinarizer"))),
+    "real-to-binary-gate": Method(_one(_STE, _SIGNS, _stage("RealToBinaryGateBinarizer"))),
     "dorefa-1w2a": Method(
         _one(_stage("DoReFaInputBinarizer", bits=2), _stage("DoReFaWeightBinarizer", bits=1))
     ),
