@@ -9,7 +9,7 @@ NATIVE := pyproject.toml constraints.txt CMakeLists.txt \
 # own, which only tests/vision sees.
 VISION := .venv/vision
 
-.PHONY: demo test native-test neon-test check lint format types docs clean
+.PHONY: demo test native-test neon-test larq-parity check lint format types docs clean
 
 demo: .venv/.demo
 	$(BIN)/bnn demo
@@ -25,6 +25,27 @@ native-test:
 
 neon-test:
 	native/tests/run.sh neon
+
+# Larq Zoo's 14 networks, built by Larq with random weights, imported here, outputs compared. Larq
+# wants libraries that nothing else here does, so it has an environment of its own.
+LARQ := .venv-larq
+ZOO := QuickNetSmall QuickNet QuickNetLarge BinaryAlexNet XNORNet DoReFaNet BiRealNet \
+	BinaryResNetE18 RealToBinaryNet MeliusNet22 BinaryDenseNet28 BinaryDenseNet37 \
+	BinaryDenseNet37Dilated BinaryDenseNet45
+
+larq-parity: .venv/.dev $(LARQ)/.ready
+	for network in $(ZOO); do \
+		$(LARQ)/bin/python benchmarks/larq_parity/export.py $$network build/larq-parity || exit 1; \
+	done
+	$(BIN)/python benchmarks/larq_parity/compare.py build/larq-parity --write
+
+$(LARQ)/.ready:
+	$(PYTHON) -m venv $(LARQ)
+	$(LARQ)/bin/pip install --quiet tensorflow-cpu==2.21.0 tf_keras==2.21.0 larq==0.14.0 h5py \
+		click inflection typeguard
+	$(LARQ)/bin/pip install --quiet --no-deps larq-zoo==2.3.2 zookeeper==1.4.0 \
+		larq-compute-engine==0.16.0
+	touch $@
 
 check: lint types test native-test neon-test
 
@@ -55,6 +76,6 @@ clean:
 	touch $@
 
 .venv/.dev: .venv/bin/pip $(NATIVE)
-	$(PIP) -e '.[train,mnist,docs,dev]'
+	$(PIP) -e '.[train,mnist,interop,docs,dev]'
 	$(PIP) --no-deps --upgrade --target $(VISION) torchvision
 	touch .venv/.demo $@

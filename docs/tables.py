@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bnn.models import ModelEntry
 
 _DECISIONS = Path(__file__).parent / "decisions"
 _PLACEHOLDER = re.compile(
@@ -83,20 +86,46 @@ def _layers() -> str:
 def _models() -> str:
     from bnn.models import MODELS
 
-    rows = ((name, MODELS[name]) for name in MODELS)
+    entries = {name: MODELS[name] for name in MODELS}
+    made = _float_models({n: m for n, m in entries.items() if m.figures is None})
+    published = _zoo({n: m for n, m in entries.items() if m.figures is not None})
+    return f"Made to be binarized:\n\n{made}\n\nBinary, as published:\n\n{published}"
+
+
+def _float_models(entries: Mapping[str, ModelEntry]) -> str:
     return _table(
         ("Name", "Input", "Classes", "What it is", "Paper"),
         (
-            (
-                f"`{name}`",
-                "x".join(map(str, m.input_shape)),
-                str(m.num_classes),
-                _cell(m.summary),
-                _linked(m.paper),
-            )
-            for name, m in rows
+            (f"`{n}`", _image(m), str(m.num_classes), _cell(m.summary), _linked(m.paper))
+            for n, m in entries.items()
         ),
     )
+
+
+def _zoo(entries: Mapping[str, ModelEntry]) -> str:
+    """Return costs, which the tests count again, and accuracies, which others report."""
+    heads = ("Name", "What it is", "Input", "Parameters", "Bytes", "MACs, by bits")
+    return _table(
+        (*heads, "Top-1, as published", "Paper"),
+        (
+            (
+                f"`{n}`",
+                _cell(m.summary),
+                _image(m),
+                f"{m.figures.params:,}",
+                f"{m.figures.bytes:,}",
+                ", ".join(f"{bits}: {macs:,}" for bits, macs in m.figures.macs.items()),
+                f"{m.published.top1} % ({m.published.data})" if m.published else "",
+                _linked(m.paper),
+            )
+            for n, m in entries.items()
+            if m.figures
+        ),
+    )
+
+
+def _image(entry: ModelEntry) -> str:
+    return "x".join(map(str, entry.input_shape))
 
 
 def _model_parts() -> str:

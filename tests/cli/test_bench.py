@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import pytest
@@ -6,6 +7,7 @@ from torch import nn
 
 import bnn as library
 from bnn.cli.stopwatch import race, threads
+from bnn.models import MODELS, create
 from bnn.ops import BasicInputBinarizer
 from bnn.training import TrainConfig, fit
 
@@ -139,3 +141,18 @@ def test_race_takes_turns():
     found = race({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, 0.0)
     assert found["a"].runs == found["b"].runs == 5
     assert "".join(order) == "aabb" + "ab" * 5
+
+
+def test_a_models_name_is_packed_with_random_weights(bnn, monkeypatch):
+    known = MODELS["quicknet"]
+    entry = dataclasses.replace(
+        known, factory=lambda: create("quicknet", **known.tiny), input_shape=known.tiny_shape
+    )
+    monkeypatch.setitem(MODELS._items, "tiny_net", entry)
+    ran = bnn("bench", "tiny_net", *QUICK, "--json")
+    assert ran.code == 0, ran.stderr
+    found = json.loads(ran.stdout)
+    assert found["network"] == "tiny_net"
+    assert found["input"] == "1x3x32x32"
+    assert 0 < found["file_bytes"] < 100_000
+    assert any("bconv2d" in row["operation"] for row in found["profile"])

@@ -56,7 +56,7 @@ def only(config, x=None, layer=Linear, shape=(6, 4)):
         (ScaledSign, ScaledSign, "binary", 1, 24),
         (nn.Identity, XNORWeightBinarizer, "weight-only", 32, 24),
         (Tanh, XNORWeightBinarizer, "weight-only", 32, 24),
-        (Ternary, XNORWeightBinarizer, "weight-only", 32, 24),
+        (Ternary, XNORWeightBinarizer, "weight-only", 2, 24),
         (TwoScales, XNORWeightBinarizer, "weight-only", 32, 24),
         (BasicInputBinarizer, nn.Identity, "float", 1, 0),
         (BasicInputBinarizer, Tanh, "float", 1, 0),

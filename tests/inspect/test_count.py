@@ -465,3 +465,91 @@ def test_repr_is_one_line():
         "<OpsCount of Sequential: 1,000 parameters, 0 1-bit; 1,600 MACs, 0 1-bit; "
         "4,000 bytes packed>"
     )
+
+
+# --- two conventions for parameters --------------------------------------------------------------
+
+
+def test_stored_and_fused_parameters_by_hand():
+    """Keras counts 4 for each channel of a batch norm, a fused network has 2."""
+    bare = nn.BatchNorm2d(8, affine=False)
+    shift_only = nn.BatchNorm2d(8)
+    shift_only.register_parameter("weight", None)
+    model = nn.Sequential(
+        Conv2d(4, 8, 3, bias=False, bconfig=BINARY), nn.BatchNorm2d(8), bare, shift_only
+    )
+    count = count_ops(model, torch.randn(2, 4, 6, 6))
+    norms = [entry for entry in count.per_layer if entry.kind == "BatchNorm2d"]
+    assert [entry.params for entry in norms] == [16, 0, 8]
+    assert [entry.stored_params for entry in norms] == [32, 16, 24]
+    assert [entry.fused_params for entry in norms] == [16, 16, 16]
+    assert count.stored_params == 288 + 72
+    assert count.fused_params == 288 + 48
+    assert count.fused_bytes == 288 // 8 + 4 * 48
+    assert count.as_dict()["fused_bytes"] == count.fused_bytes
+
+
+def test_fixed_numbers_are_stored_and_schedules_are_not():
+    class Scheduled(BasicInputBinarizer):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("slope", torch.ones(3))
+
+    class Blur(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("kernel", torch.ones(5))
+            self.register_buffer("made_anew", torch.ones(7), persistent=False)
+            self.register_buffer("steps", torch.zeros(2, dtype=torch.int64))
+
+        def forward(self, x):
+            return x * self.kernel[0]
+
+    config = BConfig(Scheduled, weight_pre_process=XNORWeightBinarizer)
+    model = nn.Sequential(Linear(8, 4, bconfig=config, bias=False), Blur())
+    count = count_ops(model, torch.randn(3, 8))
+    assert (count.params, count.stored_params, count.fused_params) == (32, 37, 37)
+    assert count.fused_bytes == 4 + 4 * 5
+    assert layer(count, "1").stored_params == 5
+
+
+# --- activations of a few bits -------------------------------------------------------------------
+
+
+class Rounded(nn.Module):
+    """DoReFa's activations: k bits between 0 and 1."""
+
+    def __init__(self, levels):
+        super().__init__()
+        self.levels = levels
+
+    def forward(self, x):
+        return (x.clamp(0, 1) * (self.levels - 1)).round() / (self.levels - 1)
+
+
+@pytest.mark.parametrize(("levels", "bits"), [(2, 1), (3, 2), (4, 2), (16, 4), (64, 32)])
+def test_macs_by_the_bits_of_the_activations(levels, bits):
+    config = BConfig(lambda: Rounded(levels), weight_pre_process=XNORWeightBinarizer)
+    model = nn.Sequential(nn.Linear(8, 64), Linear(64, 10, bconfig=config))
+    x = torch.rand(512, 8)
+    with torch.no_grad():
+        model[0].weight.copy_(torch.eye(8).repeat(8, 1))
+        model[0].bias.zero_()
+    count = count_ops(model, x)
+    assert layer(count, "1").input_bits == bits
+    assert count.macs_by_bits == (
+        {bits: 512 * 640, 32: 512 * 512} if bits < 32 else {32: 512 * (640 + 512)}
+    )
+    assert (count.binary_macs, count.weight_only_macs) == (
+        (512 * 640, 0) if levels == 2 else (0, 512 * 640)
+    )
+
+
+def test_a_stage_may_say_its_bits():
+    class TwoBits(Rounded):
+        bits = 2
+
+    config = BConfig(lambda: TwoBits(4), weight_pre_process=XNORWeightBinarizer)
+    layer = Linear(8, 10, bconfig=config)
+    assert count_ops(layer, torch.randn(64, 8).sign()).macs_by_bits == {2: 64 * 80}
+    assert count_ops(layer, torch.rand(64, 8)).macs_by_bits == {2: 64 * 80}

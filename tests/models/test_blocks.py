@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from bnn.errors import ConfigError
+from bnn.layers import PReLU
 from bnn.models import BasicBlock, Bottleneck, HBlock, PreBasicBlock, PreBottleneck
 from bnn.models.registry import BLOCKS
 from bnn.models.residual import PoolShortcut, PreActivationBlock, ResidualBlock
@@ -88,7 +89,7 @@ def test_order_of_norm_convolution_and_activation(block_type):
     block = block_type(4 * block_type.expansion, 4, activation=nn.PReLU)
     order = []
     for module in block.modules():
-        kind = {nn.BatchNorm2d: "norm", nn.Conv2d: "conv", nn.PReLU: "act"}.get(type(module))
+        kind = {nn.BatchNorm2d: "norm", nn.Conv2d: "conv", PReLU: "act"}.get(type(module))
         if kind:
             module.register_forward_hook(lambda *_, kind=kind: order.append(kind))
     block(torch.randn(2, 4 * block_type.expansion, 5, 5))

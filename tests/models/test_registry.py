@@ -18,6 +18,7 @@ from bnn.models.registry import list as list_models
 def test_list_filters_and_sorts():
     assert list_models() == sorted(MODELS)
     assert list_models("resnet?") == ["resnet8"]
+    assert list_models("quicknet*") == ["quicknet", "quicknet_large", "quicknet_small"]
     assert list_models("bats_*") == ["bats_cifar", "bats_imagenet"]
     assert list_models("nothing*") == []
     assert bnn.models.list is list_models
@@ -50,7 +51,7 @@ def test_unknown_keyword_names_the_closest_and_all(name):
 def test_keywords_are_true(name):
     """Every keyword that an entry announces is one that the factory takes."""
     entry = MODELS[name]
-    assert {"num_classes", "in_channels", "activation"} <= set(entry.keywords)
+    assert {"num_classes", "in_channels"} <= set(entry.keywords)
     assert set(entry.tiny) <= set(entry.keywords)
     assert "self" not in entry.keywords
     assert "kwargs" not in entry.keywords
@@ -58,7 +59,12 @@ def test_keywords_are_true(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "keyword"), [(name, keyword) for name in MODELS for keyword in MODELS[name].keywords]
+    ("name", "keyword"),
+    [
+        (name, keyword)
+        for name in {MODELS[name].network: name for name in MODELS}.values()
+        for keyword in MODELS[name].keywords
+    ],
 )
 def test_each_keyword_is_taken(name, keyword):
     """What an entry announces, the factory takes: with the class's default, or the value here."""

@@ -29,7 +29,7 @@ def test_every_activation_is_honoured_and_gradients_flow(name, activation):
     torch.manual_seed(0)
     stem = STEMS[name](8, activation=activation)
     kinds = {type(m) for m in stem.modules()}
-    assert activation in kinds
+    assert any(issubclass(kind, activation) for kind in kinds)
     assert (nn.ReLU in kinds) == (activation is nn.ReLU)
     y = stem(torch.randn(2, 3, 16, 16))
     (y * torch.randn_like(y)).sum().backward()

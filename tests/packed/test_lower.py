@@ -776,3 +776,22 @@ def test_a_loaded_state_dict_is_what_runs():
     a(x)
     a.load_state_dict(b.state_dict())
     assert torch.equal(a(x), b(x))
+
+
+def test_what_follows_from_constants_alone_is_computed_once():
+    class Shares(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.share = nn.Parameter(torch.tensor([-0.5, 0.3, 1.5]).view(1, 3, 1, 1))
+
+        def forward(self, x):
+            share = self.share.clamp(0, 1)
+            return x * share + x.relu() * (1 - share)
+
+    model = Shares()
+    x = torch.randn(2, 3, 4, 5)
+    packed = bnn.pack(model, x)
+    assert torch.equal(packed(x), model(x))
+    operations = [node.op for node in packed.graph.nodes]
+    assert not {"clamp", "scalar", "constant"} & set(operations)
+    assert operations.count("binary") <= 1, "the sum; the products are scales of channels"

@@ -15,6 +15,7 @@ from bnn.cli import (
     bench,
     demo,
     evaluate,
+    import_larq,
     info,
     models,
     pack,
@@ -29,7 +30,20 @@ from bnn.cli.app import Session, app
 from bnn.cli.failures import DONE, FAILED, INTERRUPTED, explain
 
 #: The verbs, as modules; importing one registers its command.
-VERBS = (demo, train, evaluate, summary, pack, verify, run, bench, info, recipes, models)
+VERBS = (
+    demo,
+    train,
+    evaluate,
+    summary,
+    pack,
+    verify,
+    run,
+    bench,
+    info,
+    recipes,
+    models,
+    import_larq,
+)
 
 __all__ = ["VERBS", "app", "main"]
 

@@ -31,13 +31,19 @@ _PROFILES = 50
 @app.command(
     epilog=examples(
         "bnn bench net.bnn",
+        "bnn bench quicknet                             # random weights, packed here",
         "bnn bench net.bnn --float runs/demo/binary     # against what it was made of",
         "bnn bench net.bnn --batch 8 --threads 2 --input 3x224x224",
         "bnn bench net.bnn --json | jq .latency.packed.median",
     )
 )
 def bench(
-    network: Annotated[str, typer.Argument(metavar="NET", help="A file of `bnn pack`.")],
+    network: Annotated[
+        str,
+        typer.Argument(
+            metavar="NET", help="A file of `bnn pack`, or a name that `bnn models` lists."
+        ),
+    ],
     checkpoint: Annotated[
         str | None,
         typer.Option(
@@ -78,10 +84,8 @@ def bench(
     import torch
 
     from bnn.packed import runtime_info
-    from bnn.packed.file import load
 
-    packed = load(network)
-    size = Path(network).stat().st_size
+    packed, size = _network(network)
     image = _image(packed, wanted, batch)
     with threads(threads_), torch.inference_mode():
         calls = _calls(packed, checkpoint, image)
@@ -114,6 +118,21 @@ def bench(
     if fixed is not None:
         terminal.result()
         terminal.result_rich(_profile_table(profile, fixed))
+
+
+def _network(name: str) -> tuple[PackedNetwork, int]:
+    """Return a file's network and its bytes, or those of a model with random weights."""
+    import torch
+
+    from bnn.models import MODELS, create
+    from bnn.packed import pack
+    from bnn.packed.file import load
+
+    if name not in MODELS or Path(name).exists():
+        return load(name), Path(name).stat().st_size
+    torch.manual_seed(0)
+    packed = pack(create(name), torch.zeros(1, *MODELS[name].input_shape))
+    return packed, packed.nbytes
 
 
 def _image(packed: PackedNetwork, wanted: tuple[int, ...] | None, batch: int) -> Tensor:

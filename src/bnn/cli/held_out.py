@@ -119,12 +119,15 @@ def preprocessing_for(loaded: Loaded, images: Images, data: str | None) -> Prepr
     from bnn.packed import Preprocessing
     from bnn.training import load_data
 
+    known = getattr(loaded.model, "preprocessing", None)
     config = loaded.config
     splits = images.splits if data in (None, config.data) else None
     if splits is None:
         try:
             splits = load_data(config.data, config.data_dir, config.split_seed)
         except (DataError, MissingExtraError) as error:
+            if config.data == "imagenet" and known is not None:
+                return known.for_packed()  # type: ignore[no-any-return]  # of any network
             terminal.talk(
                 _plain(
                     f"how to prepare pictures is not in the file, since of {config.data}: {error}"

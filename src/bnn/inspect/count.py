@@ -21,6 +21,9 @@ class _Costs:
     float_params: int
     float_bytes: int
     packed_bytes: int
+    stored_params: int
+    fused_params: int
+    fused_bytes: int
     binary_macs: int
     weight_only_macs: int
     float_macs: int
@@ -75,13 +78,19 @@ class LayerCount(_Costs):
         precision: ``"binary"``: both operands hold one bit. ``"weight-only"``: the weight alone.
             ``"float"``: all other computations, also with a binary input. None: computes no MACs.
             Where calls differ, the least binary.
-        input_bits: Bits of one entry of the input that it computes with; the most of all calls.
+        input_bits: Bits of one entry of the input that it computes with; the most of all calls. An
+            input that a stage rounds to at most 16 values has that many bits: 2 for 4 values.
         output_shape: Of the first call; of several outputs, the first.
         binary_params: Weights that are binary in the computation, each stored as one bit.
         float_params: All others.
         trainable_params: Those of both that need a gradient.
         float_bytes: Bytes of all parameters as they are, each in its own dtype.
         packed_bytes: Bytes with one bit for each binary weight, rounded up to whole bytes.
+        stored_params: Parameters and all other numbers of the state dict, as Keras counts: a batch
+            norm has 4 for each channel.
+        fused_params: The same with 2 for each channel of a batch norm, whatever it learns: the
+            scale and shift that are left of it once its statistics are fixed.
+        fused_bytes: Bytes of these, one bit for each binary weight and 4 for each other number.
         binary_macs: 1-bit weight times 1-bit input.
         weight_only_macs: 1-bit weight times float input.
         float_macs: All others.
@@ -100,6 +109,9 @@ class LayerCount(_Costs):
     trainable_params: int
     float_bytes: int
     packed_bytes: int
+    stored_params: int
+    fused_params: int
+    fused_bytes: int
     binary_macs: int
     weight_only_macs: int
     float_macs: int
@@ -117,6 +129,9 @@ _SUMMED = (
     "trainable_params",
     "float_bytes",
     "packed_bytes",
+    "stored_params",
+    "fused_params",
+    "fused_bytes",
     "binary_macs",
     "weight_only_macs",
     "float_macs",
@@ -129,7 +144,7 @@ class OpsCount(_Costs):
 
     Args:
         model: Name of the network's class.
-        per_layer: All modules that hold parameters or compute, in the order of the model's modules.
+        per_layer: All modules that hold numbers or compute, in the order of the model's modules.
 
     Example:
         >>> count_ops(nn.Linear(3, 4), torch.ones(2, 3))
@@ -143,6 +158,9 @@ class OpsCount(_Costs):
     trainable_params: int
     float_bytes: int
     packed_bytes: int
+    stored_params: int
+    fused_params: int
+    fused_bytes: int
     binary_macs: int
     weight_only_macs: int
     float_macs: int
@@ -151,6 +169,21 @@ class OpsCount(_Costs):
     def one_sided(self) -> tuple[LayerCount, ...]:
         """The layers whose binarized input has one sign only, so that they cannot work."""
         return tuple(layer for layer in self.per_layer if layer.positive_share in (0.0, 1.0))
+
+    @property
+    def macs_by_bits(self) -> dict[int, int]:
+        """The MACs by the bits of the wider operand: 1 of a binary layer, 32 of a float one."""
+        found: dict[int, int] = {}
+        for layer in self.per_layer:
+            bits = layer.input_bits or 32
+            for width, macs in (
+                (1, layer.binary_macs),
+                (bits, layer.weight_only_macs),
+                (max(bits, 32), layer.float_macs),
+            ):
+                if macs:
+                    found[width] = found.get(width, 0) + macs
+        return dict(sorted(found.items()))
 
     @property
     def unused(self) -> tuple[LayerCount, ...]:
@@ -182,7 +215,8 @@ def count_ops(model: nn.Module, input: Tensor | tuple[object, ...]) -> OpsCount:
     convolution's are input elements x filter size. A product outside of a layer (attention,
     ``x @ y`` in a forward) counts as float, for the module whose forward has it.
 
-    Bytes are those of parameters: a batch norm has 2 vectors, its statistics are buffers. Scales
+    Bytes are those of parameters: a batch norm has 2 vectors, its statistics are buffers (but see
+    ``stored_params`` and ``fused_params``, by which the literature's two conventions count). Scales
     that follow from a binary weight (XNOR-Net's alpha) belong to the weight and do not count;
     learnt ones do.
 
@@ -220,7 +254,7 @@ def count_ops(model: nn.Module, input: Tensor | tuple[object, ...]) -> OpsCount:
     layers = tuple(
         _layer_count(name, module, recorder.tallies[module], share)
         for name, module, share in parts
-        if share.float_bytes or share.float_macs or recorder.tallies[module].precision
+        if share.stored or share.float_macs or recorder.tallies[module].precision
     )
     return OpsCount(
         model=type(model).__name__,
@@ -242,6 +276,9 @@ def _layer_count(name: str, module: nn.Module, tally: Tally, share: Share) -> La
         trainable_params=share.trainable_params,
         float_bytes=share.float_bytes,
         packed_bytes=share.packed_bytes,
+        stored_params=share.stored,
+        fused_params=share.stored - share.norm_excess,
+        fused_bytes=share.fused_bytes,
         binary_macs=tally.binary_macs,
         weight_only_macs=tally.weight_only_macs,
         float_macs=share.float_macs,

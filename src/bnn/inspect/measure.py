@@ -15,7 +15,7 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.nn.utils import parametrize
 from torch.utils.flop_counter import FlopCounterMode
 
-from bnn.inspect.binary import is_binary_input, is_binary_weight
+from bnn.inspect.binary import is_binary_input, is_binary_weight, value_bits
 from bnn.layers.base import BinaryLayer
 
 Precision = Literal["binary", "weight-only", "float"]
@@ -43,14 +43,13 @@ class Tally:
             self.input_bits = max(input_bits, self.input_bits or 0)
 
     def add_binary_layer(
-        self, x: Tensor, macs: int, one_bit_input: bool, one_bit_weight: bool
+        self, x: Tensor, macs: int, input_bits: int, one_bit_input: bool, one_bit_weight: bool
     ) -> None:
         """Add one computation of a binary layer, of which ``x`` is the (binarized) input."""
         self.weight_is_binary = one_bit_weight and self.weight_is_binary is not False
         if one_bit_input:
             self.positive += int((x > 0).sum())
             self.signs += x.numel()
-        input_bits = 1 if one_bit_input else 8 * x.element_size()
         if not one_bit_weight:
             self.float_macs += macs
             self.note("float", input_bits)
@@ -159,7 +158,8 @@ class Recorder:
         macs = flops // 2 if flops else _formula(layer, x, out)
         one_bit_input = is_binary_input(x, before, layer.activation_pre_process)
         one_bit_weight = is_binary_weight(weight, layer)
-        self.tallies[layer].add_binary_layer(x, macs, one_bit_input, one_bit_weight)
+        bits = 1 if one_bit_input else value_bits(x, layer.activation_pre_process)
+        self.tallies[layer].add_binary_layer(x, macs, bits, one_bit_input, one_bit_weight)
         return out
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import parametrize
 
 from bnn.inspect.binary import is_binary_weight
@@ -24,12 +25,25 @@ class Share:
     trainable_params: int = 0
     float_bytes: int = 0  # of all parameters, as they are
     kept_bytes: int = 0  # of those that do not become bits
+    fixed: int = 0  # numbers that are stored, but not trained
+    norm_excess: int = 0  # of both, beyond 2 for each channel of a batch norm
     float_macs: int = 0
 
     @property
     def packed_bytes(self) -> int:
         """One bit for each binary weight, in whole bytes, and the others as they are."""
         return (self.binary_params + 7) // 8 + self.kept_bytes
+
+    @property
+    def stored(self) -> int:
+        """Parameters, and the numbers that are stored beside them."""
+        return self.binary_params + self.float_params + self.fixed
+
+    @property
+    def fused_bytes(self) -> int:
+        """One bit for each binary weight and 4 bytes for each other number, norms fused."""
+        floats = self.float_params + self.fixed - self.norm_excess
+        return (self.binary_params + 7) // 8 + 4 * floats
 
 
 def shares(
@@ -50,11 +64,16 @@ def shares(
             owners[module] = owner
             names.setdefault(module, name)
     one_bit = _one_bit_parameters(model, tallies)
+    fixed = _fixed_numbers(model, owners)
     result = {owner: Share() for owner in dict.fromkeys(owners.values())}
     seen: set[int] = set()
     for module, owner in owners.items():
         share = result[owner]
         share.float_macs += tallies[module].float_macs
+        share.fixed += fixed[module]
+        if isinstance(module, _BatchNorm) and module.running_mean is not None:
+            own = sum(p.numel() for p in module._parameters.values() if p is not None)
+            share.norm_excess += own + fixed[module] - 2 * module.num_features
         for parameter in module._parameters.values():
             if parameter is None or id(parameter) in seen:
                 continue
@@ -68,6 +87,24 @@ def shares(
                 share.float_params += parameter.numel()
                 share.kept_bytes += size
     return [(names[owner], owner, share) for owner, share in result.items()]
+
+
+def _fixed_numbers(model: nn.Module, owners: Mapping[nn.Module, nn.Module]) -> dict[nn.Module, int]:
+    """Return how many floats of the state dict each module has besides its parameters.
+
+    A binary layer's stages do not count: where a schedule stands is no part of the network.
+    """
+    seen: set[int] = set()
+    found = dict.fromkeys(model.modules(), 0)
+    for module in found:
+        if isinstance(owners[module], BinaryLayer) and owners[module] is not module:
+            continue
+        for name, buffer in module._buffers.items():
+            if buffer is None or name in module._non_persistent_buffers_set or id(buffer) in seen:
+                continue
+            seen.add(id(buffer))
+            found[module] += buffer.numel() * buffer.is_floating_point()
+    return found
 
 
 def _walk(

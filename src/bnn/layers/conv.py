@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bnn.config import BConfig
 from bnn.errors import ConfigError
 from bnn.layers.base import BinaryLayer
 from bnn.layers.product import ConvProduct
@@ -18,7 +19,9 @@ _CONV_FORWARDS: tuple[Any, ...] = tuple(
 
 _DOC = """``nn.Conv{n}d`` whose input and weight are binarized as ``bconfig`` says.
 
-Accepts every ``nn.Conv{n}d`` argument, then by keyword:
+Accepts every ``nn.Conv{n}d`` argument. ``padding`` may also be one pair (before, after) for each
+spatial axis, the first axis first: ``((0, 1), (0, 1))`` is what TensorFlow's "same" gives a 3x3
+filter of stride 2 on an even size. Then by keyword:
 
 Args:
     bconfig: The stages of the layer.
@@ -31,7 +34,8 @@ Shape:
     - Output: as ``nn.Conv{n}d``.
 
 Raises:
-    ConfigError: If ``padding_value`` or ``bconfig`` is not allowed, or a stage cannot be built.
+    ConfigError: If ``padding``, ``padding_value`` or ``bconfig`` is not allowed, or a stage cannot
+        be built.
 
 Example:
     >>> from bnn import BConfig
@@ -49,6 +53,8 @@ class BinaryConv(BinaryLayer):
     _convolve: ClassVar[Callable[..., Tensor]]
     _padding_value: int = 0  # of a layer made from a float one
     padding_mode: Any  # nn's is a Literal, private to it
+    padding: Any  # numbers, a name, or pairs
+    kernel_size: tuple[int, ...]
     stride: tuple[int, ...]
     dilation: tuple[int, ...]
     groups: int
@@ -75,8 +81,14 @@ class BinaryConv(BinaryLayer):
             self._padding_value = int(value)
             self._rebuild_stages()  # some depend on it, as XNORScaleBinarizer does
 
+    def _build_stages(self, bconfig: BConfig, previous: BinaryLayer | None = None) -> None:
+        if _in_pairs(self.padding):  # the stages may ask for the pads
+            pads = _checked_pairs(self.padding, len(self.kernel_size), self.padding_mode)
+            self._reversed_padding_repeated_twice = pads
+        super()._build_stages(bconfig, previous)
+
     def _compute(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        if self._padding_value == 0:
+        if self._padding_value == 0 and not _in_pairs(self.padding):
             return self._conv_forward(x, weight, bias)
         # nn keeps the pads of every kind of padding ('same' too) in this list.
         x = F.pad(x, self._reversed_padding_repeated_twice, value=self._padding_value)
@@ -105,6 +117,34 @@ class BinaryConv(BinaryLayer):
         """Show the float layer's arguments, and ``padding_value`` where it is not 0."""
         extra = super().extra_repr()
         return f"{extra}, padding_value={self._padding_value}" if self._padding_value else extra
+
+
+def _in_pairs(padding: object) -> bool:
+    """Say whether a padding is (before, after) of each axis."""
+    return isinstance(padding, (tuple, list)) and any(
+        isinstance(item, (tuple, list)) for item in padding
+    )
+
+
+def _checked_pairs(padding: Any, axes: int, padding_mode: str) -> list[int]:
+    """Return the pads with the last axis first, as torch's pad has them."""
+    pairs = [tuple(pair) if isinstance(pair, (tuple, list)) else (pair,) for pair in padding]
+    pads = [pad for pair in reversed(pairs) for pad in pair]
+    if (
+        len(pairs) != axes
+        or any(len(pair) != 2 for pair in pairs)
+        or not all(isinstance(pad, int) and pad >= 0 for pad in pads)
+    ):
+        raise ConfigError(
+            f"padding is {padding!r}; give a number, or one pair (before, after) of numbers from "
+            f"0 for each of the {axes} axes, such as {((0, 1),) * axes}."
+        )
+    if padding_mode != "zeros":
+        raise ConfigError(
+            f"padding by pairs needs padding_mode='zeros', got {padding_mode!r}. Pad before the "
+            "layer with nn.functional.pad."
+        )
+    return pads
 
 
 def _check_padding_value(value: int, padding_mode: str) -> None:

@@ -6,6 +6,8 @@ from typing import Literal
 
 from torch import nn
 
+from bnn.layers import BinaryLayer
+
 
 def initialize_(model: nn.Module, mode: Literal["fan_in", "fan_out"] = "fan_out") -> None:
     """Draw each convolution's weight from He's normal distribution, in place.
@@ -28,3 +30,23 @@ def initialize_(model: nn.Module, mode: Literal["fan_in", "fan_out"] = "fan_out"
             nn.init.kaiming_normal_(module.weight, mode=mode, nonlinearity="relu")
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
+
+
+def initialize_latent_(model: nn.Module) -> None:
+    """Draw the latent weight of each binary layer from Glorot's normal distribution, in place.
+
+    Its values are small enough that no sign's gradient is clipped at first.
+
+    Args:
+        model: What holds the binary layers.
+
+    Reference:
+        Glorot & Bengio, *Understanding the difficulty of training deep feedforward neural
+        networks*, AISTATS 2010. https://proceedings.mlr.press/v9/glorot10a.html
+
+    Example:
+        >>> initialize_latent_(nn.Sequential(nn.Conv2d(3, 8, 3)))  # no binary layer: no change
+    """
+    for module in model.modules():
+        if isinstance(module, BinaryLayer):
+            nn.init.xavier_normal_(module.weight)

@@ -10,17 +10,48 @@ import builtins
 import fnmatch
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from torch import nn
 
 from bnn.errors import ConfigError
 from bnn.layers import RPReLU
+from bnn.models.preprocessing import Preprocessing
 from bnn.registry import Registry, did_you_mean
 
 ModelFactory = Callable[..., nn.Module]
 F = TypeVar("F", bound=ModelFactory)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """The accuracy that others report of a network; nothing here was measured with this package.
+
+    Attributes:
+        top1: Per cent of the test images whose first answer is right.
+        top5: The same for the first five answers, where it is reported.
+        data: The data set.
+    """
+
+    top1: float
+    top5: float | None = None
+    data: str = "ImageNet"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figures:
+    """What a network costs with its default arguments; the tests count it again.
+
+    Attributes:
+        params: Parameters, with 2 for each channel of a batch norm.
+        bytes: Of these, with 1 bit for each binary weight and 4 bytes for each other number.
+        macs: Multiply-accumulates of one input, by the bits of their wider operand.
+    """
+
+    params: int
+    bytes: int
+    macs: Mapping[int, int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +67,9 @@ class ModelEntry:
         summary: One line for listings.
         tiny: Keywords that make a small instance with the same structure, for tests.
         tiny_shape: An input of the small instance, as (channels, height, width).
+        figures: Its costs, if they are known.
+        published: Its accuracy, if somebody reports one.
+        preprocessing: What an image must go through before the network sees it.
     """
 
     factory: ModelFactory
@@ -46,6 +80,9 @@ class ModelEntry:
     summary: str
     tiny: Mapping[str, object] = field(default_factory=dict)
     tiny_shape: tuple[int, int, int]
+    figures: Figures | None = None
+    published: Published | None = None
+    preprocessing: Preprocessing | None = None
 
     @property
     def keywords(self) -> tuple[str, ...]:
@@ -90,6 +127,9 @@ def register_model(
     summary: str,
     tiny: Mapping[str, object],
     tiny_shape: tuple[int, int, int],
+    figures: Figures | None = None,
+    published: Published | None = None,
+    preprocessing: Preprocessing | None = None,
 ) -> Callable[[F], F]:
     """Return a decorator that adds a factory to :data:`MODELS` under the factory's own name.
 
@@ -106,6 +146,9 @@ def register_model(
             summary=summary,
             tiny=tiny,
             tiny_shape=tiny_shape,
+            figures=figures,
+            published=published,
+            preprocessing=preprocessing,
         )
         MODELS.register(factory.__name__)(entry)
         return factory
@@ -122,7 +165,8 @@ def create(name: str, **kwargs: Any) -> nn.Module:
             ``norm_layer`` and ``genotype`` may also be given by name, as a string.
 
     Returns:
-        A float network with new weights, in training mode.
+        A network with new weights, in training mode. ``preprocessing`` says what an image must go
+        through before it, or is None.
 
     Raises:
         UnknownNameError: If no network, block, activation, norm or genotype has that name.
@@ -145,7 +189,18 @@ def create(name: str, **kwargs: Any) -> nn.Module:
         key: _TABLES[key][value] if key in _TABLES and isinstance(value, str) else value
         for key, value in kwargs.items()
     }
-    return entry.factory(**values)
+    model = entry.factory(**values)
+    model.preprocessing = _preprocessing(entry, kwargs)  # type: ignore[assignment]  # no module
+    return model
+
+
+def _preprocessing(entry: ModelEntry, given: Mapping[str, object]) -> Preprocessing | None:
+    """Return what images of a network with these arguments go through."""
+    if entry.preprocessing is None or given.get("in_channels", 3) != 3:
+        return None
+    size: Any = given.get("input_size", entry.preprocessing.size)
+    sizes = (size, size) if isinstance(size, int) else tuple(size)
+    return replace(entry.preprocessing, size=sizes)
 
 
 def list(pattern: str = "*") -> builtins.list[str]:  # noqa: A001 - reads as bnn.models.list()

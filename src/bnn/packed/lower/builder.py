@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bnn.packed.graph import Graph, Node, ValueRef, check_node, compute
+from bnn.packed.graph import OPERATIONS, Graph, Node, ValueRef, check_node, compute
 
 _FIXES_CHANNELS = ("binary_conv", "conv", "conv_transpose", "linear", "weight_only_conv")
 _KEEPS_SHAPE = (
@@ -73,6 +73,11 @@ class Builder:
             (self.example[value],) = compute(on_meta, [self.example[n] for n in numbers])
         except Exception as error:  # the model itself has run: only the translation can be wrong
             raise Untranslated(str(error)) from error
+        floats = OPERATIONS[op].output == "float"
+        if numbers and floats and all(number in self._constants for number in numbers):
+            # What follows from the network's numbers alone is computed once, now.
+            (folded,) = compute(node, [self._constants[n].tensors["value"] for n in numbers])
+            return self.emit("constant", [], {"value": folded})
         self.graph.nodes.append(node)
         if op == "constant":
             self._constants[value] = node
