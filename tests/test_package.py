@@ -87,7 +87,7 @@ FLOORS = [  # each imports from those before it only
     {"layers"},
     {"convert", "inspect", "models", "packed"},
     {"executor"},
-    {"training", "engine"},
+    {"training", "engine", "interop"},
     {"cli"},
 ]
 

@@ -13,6 +13,12 @@ namespace bnn {
 namespace {
 
 constexpr std::size_t kDepthwiseRows = 8;
+
+// To find the thresholds takes as long as the products of some 400 rows. With fewer rows than these
+// there is little to gain; and where all counts of all channels are more, it takes 10 ms.
+constexpr std::size_t kRowsToCompare = 16;
+constexpr std::size_t kMostTried = std::size_t{1} << 25;
+
 constexpr std::size_t kGrainBits = 4 << 20;  // bit operations of about 10 us
 
 std::size_t rows_of(const ConvShape& shape) { return shape.batch * shape.out_h() * shape.out_w(); }
@@ -40,6 +46,8 @@ struct Job {
   std::size_t stride;  // of the counts
   std::size_t parts;   // each tile's filters are cut into so many parts, of part_filters or fewer
   std::size_t part_filters;
+  const std::vector<Thresholds>& thresholds;  // none: the epilogue is computed
+  const std::vector<std::size_t>& of_region;
 };
 
 // One thread's working memory, for tiles of up to `m` rows. It is not cleared: for one row, that
@@ -102,10 +110,13 @@ void count(const Job& job, const Region& region, std::size_t m, std::size_t begi
   args.stride = job.stride;
   for (std::size_t n = begin; n < end; n += args.shape.n) {
     const std::size_t g = n / group.n, in_group = n % group.n;
-    for (std::size_t i = 0; i < m; ++i) {
-      scratch.rows[i] = scratch.bases[i] + g * job.conv.group_words;
+    args.rows = scratch.bases;
+    if (g != 0) {
+      for (std::size_t i = 0; i < m; ++i) {
+        scratch.rows[i] = scratch.bases[i] + g * job.conv.group_words;
+      }
+      args.rows = scratch.rows;
     }
-    args.rows = scratch.rows;
     if (job.panel_data != nullptr) {
       PanelShape before = group;
       before.n = in_group;
@@ -119,29 +130,31 @@ void count(const Job& job, const Region& region, std::size_t m, std::size_t begi
   }
 }
 
-void run_tile(const Job& job, const Region& region, std::size_t tile, std::size_t part,
+void run_tile(const Job& job, std::size_t which, std::size_t tile, std::size_t part,
               Scratch& scratch) {
+  const Region& region = job.regions[which];
   EpilogueTile out{};
   out.epilogue = &job.epilogue;
   out.channels = job.conv.shape.out_channels;
   out.begin = part * job.part_filters;
   out.end = std::min(out.begin + job.part_filters, out.channels);
-  out.m = locate(job, region, tile, scratch);
+  out.m = locate(job, region, tile - region.first_tile, scratch);
   out.pixels = scratch.pixels;
   out.popcounts = scratch.popcounts;
   out.stride = job.stride;
   out.k = region.k;
+  out.thresholds = job.thresholds.empty() ? nullptr : &job.thresholds[job.of_region[which]];
   count(job, region, out.m, out.begin, out.end, scratch);
   job.kernels.epilogue(out);
 }
 
 void run_items(const Job& job, std::size_t begin, std::size_t end) {
   Scratch scratch(std::min(job.kernels.mr, rows_of(job.conv.shape)), job.stride);
-  auto region = job.regions.begin();
+  std::size_t region = 0;
   for (std::size_t item = begin; item < end; ++item) {
     const std::size_t tile = item / job.parts;
-    while (region + 1 != job.regions.end() && (region + 1)->first_tile <= tile) ++region;
-    run_tile(job, *region, tile - region->first_tile, item % job.parts, scratch);
+    while (region + 1 < job.regions.size() && job.regions[region + 1].first_tile <= tile) ++region;
+    run_tile(job, region, tile, item % job.parts, scratch);
   }
 }
 
@@ -166,6 +179,26 @@ BConv2dPlan::BConv2dPlan(const ConvShape& shape, Isa isa)
   panel_ = plan_panel(shape, panel_kernel(isa));
 }
 
+bool BConv2dPlan::compare_counts(const Epilogue& epilogue) {
+  if (rows_of(shape_) < kRowsToCompare) return false;
+  std::vector<std::int32_t> found;  // numbers of bits
+  std::vector<Thresholds> thresholds;
+  std::vector<std::size_t> of_region;
+  for (const Region& region : regions_) {
+    const auto same = std::find(found.begin(), found.end(), region.k);
+    of_region.push_back(static_cast<std::size_t>(same - found.begin()));
+    if (same != found.end()) continue;
+    if (static_cast<std::size_t>(region.k) * shape_.out_channels > kMostTried) return false;
+    auto some = find_thresholds(epilogue, shape_.out_channels, region.k, kernels_.epilogue);
+    if (!some) return false;
+    found.push_back(region.k);
+    thresholds.push_back(std::move(*some));
+  }
+  thresholds_ = std::move(thresholds);
+  of_region_ = std::move(of_region);
+  return true;
+}
+
 void BConv2dPlan::run(const word_t* x, const word_t* weight, const void* panel,
                       const Epilogue& epilogue) const {
   if (tiles_ == 0) return;
@@ -178,7 +211,8 @@ void BConv2dPlan::run(const word_t* x, const word_t* weight, const void* panel,
   const std::size_t parts = (shape_.out_channels + filters - 1) / filters;
   // A kernel may write whole blocks: 64 more than the channels is room for any.
   const std::size_t stride = (words(filters) + 1) * kWordBits;
-  const Job job{conv, regions_, kernels_, panel_, weight, data, epilogue, stride, parts, filters};
+  const Job job{conv,     regions_, kernels_, panel_,  weight,      data,
+                epilogue, stride,   parts,    filters, thresholds_, of_region_};
   const std::size_t item_bits =
       kernels_.mr * filters * shape_.group_channels() * shape_.kernel_h * shape_.kernel_w;
   const std::size_t grain =

@@ -6,6 +6,7 @@
 #include "bconv2d/panel.h"
 #include "bconv2d/regions.h"
 #include "epilogue/epilogue.h"
+#include "epilogue/thresholds.h"
 
 namespace bnn {
 
@@ -24,6 +25,10 @@ class BConv2dPlan {
  public:
   BConv2dPlan(const ConvShape& shape, Isa isa);
 
+  // Has run() compare counts where it would compute the bits of this epilogue, if they are as many
+  // comparisons of counts; says so. From now on, run() is for it alone, with other buffers.
+  bool compare_counts(const Epilogue& epilogue);
+
   // As bnn::bconv2d.
   void run(const word_t* x, const word_t* weight, const void* panel,
            const Epilogue& epilogue) const;
@@ -37,6 +42,8 @@ class BConv2dPlan {
   std::vector<Region> regions_;
   std::size_t tiles_ = 0;  // 0: there is nothing to do
   PanelPlan panel_{};
+  std::vector<Thresholds> thresholds_;  // one for each number of bits; or none at all
+  std::vector<std::size_t> of_region_;  // which of them
 };
 
 }  // namespace bnn

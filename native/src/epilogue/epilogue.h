@@ -6,6 +6,8 @@
 
 namespace bnn {
 
+struct Thresholds;
+
 struct EpilogueTile {
   const Epilogue* epilogue;
   std::size_t channels;           // of the whole output
@@ -16,7 +18,8 @@ struct EpilogueTile {
   const std::int32_t* popcounts;  // (m, stride): of the channels from begin; or null, and
   const float* values;            // (m, stride): what the steps begin with, in place of acc
   std::size_t stride;
-  std::int32_t k;  // bits that were compared: acc = k - 2 * popcount
+  std::int32_t k;                // bits that were compared: acc = k - 2 * popcount
+  const Thresholds* thresholds;  // of counts, for bits alone: in place of all steps; or null
 
   std::size_t pixel(std::size_t i) const { return pixels == nullptr ? first_pixel + i : pixels[i]; }
 };

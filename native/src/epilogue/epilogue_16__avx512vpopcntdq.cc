@@ -9,6 +9,10 @@ namespace {
 
 inline word_t negative(Floats v) { return _mm512_cmp_ps_mask(v, _mm512_setzero_ps(), _CMP_LT_OQ); }
 
+inline word_t greater(Ints v, Ints limit) {
+  return _mm512_cmpgt_epi32_mask(reinterpret_cast<__m512i>(v), reinterpret_cast<__m512i>(limit));
+}
+
 inline Floats fused(Floats v, Floats scale, Floats shift) {
   return _mm512_fmadd_ps(v, scale, shift);
 }

@@ -12,6 +12,11 @@ inline word_t negative(Floats v) {
   return static_cast<word_t>(static_cast<unsigned>(_mm256_movemask_ps(below)));
 }
 
+inline word_t greater(Ints v, Ints limit) {
+  const __m256 above = reinterpret_cast<__m256>(v > limit);
+  return static_cast<word_t>(static_cast<unsigned>(_mm256_movemask_ps(above)));
+}
+
 inline Floats fused(Floats v, Floats scale, Floats shift) {
   return _mm256_fmadd_ps(v, scale, shift);
 }

@@ -11,7 +11,8 @@ namespace bnn {
 void Program::bconv2d(const ConvShape& shape, Slot x, const word_t* weight, const void* panel,
                       Slot out, Slot bits, Slot residual, const Epilogue& epilogue) {
   // Shared: std::function copies what it holds.
-  const auto plan = std::make_shared<const BConv2dPlan>(shape, isa_);
+  const auto plan = std::make_shared<BConv2dPlan>(shape, isa_);
+  if (out == kNone && bits != kNone) plan->compare_counts(epilogue);
   add(std::string("bconv2d ") + plan->kernel(), {x, out, bits, residual}, [=](Addresses slots) {
     plan->run(at<word_t>(slots, x), weight, panel, bound(epilogue, slots, out, bits, residual));
   });

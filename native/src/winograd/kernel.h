@@ -19,8 +19,9 @@ inline constexpr int kWinogradInputRows = 2 * Winograd::kPoints - 1;
 
 struct WinogradRow {
   // (channels, kWinogradInputRows): rows of the padded image, null where they are padding alone.
-  // Each is kWinogradColumns columns of `width` floats, as `split` gives them.
+  // Each is kWinogradColumns columns, as `split` gives them, of which `width` floats are read.
   const float* const* rows;
+  std::size_t stride;  // from a column to the next
   std::size_t channels;
   std::size_t width;   // a multiple of 16, at least one more than there are tiles
   float* memory;       // (kPoints, kWinogradColumns, width) and 16 more: scratch
@@ -60,6 +61,7 @@ struct WinogradKernel {
   Isa needs;
   std::size_t tiles;  // that are computed at once
   std::size_t block;  // filters of a block; divides 64
+  std::size_t part;   // tiles whose input is transformed at once, then used; 0: a row's
   // out[o * width + t] = x[kWinogradColumns * t + o - pad], 0 outside of x.
   void (*split)(const float* x, std::size_t size, std::size_t pad, std::size_t width, float* out);
   void (*transform)(const WinogradRow& row);

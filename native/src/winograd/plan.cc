@@ -18,6 +18,8 @@ constexpr std::size_t kGrainFloats = 32 << 10;  // about 10 us of copying
 // Transforming the input must be little beside using it, and most of a block's filters must exist.
 constexpr std::size_t kMostChannels = 4, kLeastFilters = 48;
 
+constexpr std::size_t whole_vectors(std::size_t floats) { return (floats + 15) / 16 * 16; }
+
 }  // namespace
 
 bool is_winograd(const ConvShape& s) {
@@ -62,16 +64,18 @@ WinogradPlan::WinogradPlan(const ConvShape& shape, bool x_nchw, Isa isa)
       epilogue_(select_epilogue(isa)),
       tiles_h_((shape.out_h() + kTile - 1) / kTile),
       tiles_w_((shape.out_w() + kTile - 1) / kTile),
-      width_((tiles_w_ + 1 + 15) / 16 * 16) {}
+      part_(kernel_.part == 0 ? tiles_w_ : kernel_.part),
+      part_width_(whole_vectors(part_ + 1)),
+      width_(whole_vectors((tiles_w_ - 1) / part_ * part_ + part_width_)) {}
 
-// A few tiles of row `ty`: all filters, and their epilogue.
+// A few tiles of row `ty`, the first of which is at `transformed`: all filters, and their epilogue.
 void WinogradPlan::run_tiles(const Job& job, std::size_t ty, std::size_t tile,
                              const float* transformed, float* memory) const {
   const ConvShape& s = shape_;
   const std::size_t oy = ty * kTile, ox = tile * kTile;
   WinogradTiles tiles{};
-  tiles.transformed = transformed + tile;
-  tiles.width = width_;
+  tiles.transformed = transformed;
+  tiles.width = part_width_;
   tiles.channels = s.channels;
   tiles.m = std::min(kernel_.tiles, tiles_w_ - tile);
   tiles.memory = memory;
@@ -126,8 +130,8 @@ void WinogradPlan::run_row(const Job& job, std::size_t ty) const {
   const std::size_t row_floats = kColumns * width_;
   const std::size_t products = kWinogradSums * kernel_.tiles * kernel_.block;
   const std::size_t sums = kTile * kernel_.tiles * kTile * kRowStride;
-  const std::size_t transformed = Winograd::kRows * s.channels * width_;
-  const std::size_t scratch = std::max(kPoints * row_floats + 16, products + sums);
+  const std::size_t transformed = Winograd::kRows * s.channels * part_width_;
+  const std::size_t scratch = std::max(kPoints * kColumns * part_width_ + 16, products + sums);
   const ThreadMemory memory((transformed + scratch) * sizeof(float));
   const float* rows[kMostChannels * kWinogradInputRows];
   for (std::size_t c = 0; c < s.channels; ++c) {
@@ -138,9 +142,12 @@ void WinogradPlan::run_row(const Job& job, std::size_t ty) const {
     }
   }
   float* const base = memory.as<float>();
-  kernel_.transform({rows, s.channels, width_, base + transformed, base});
-  for (std::size_t tile = 0; tile < tiles_w_; tile += kernel_.tiles) {
-    run_tiles(job, ty, tile, base, base + transformed);
+  for (std::size_t part = 0; part < tiles_w_; part += part_) {
+    kernel_.transform({rows, width_, s.channels, part_width_, base + transformed, base});
+    for (std::size_t t = 0; t < part_ && part + t < tiles_w_; t += kernel_.tiles) {
+      run_tiles(job, ty, part + t, base + t, base + transformed);
+    }
+    for (const float*& row : rows) row = row == nullptr ? nullptr : row + part_;
   }
 }
 

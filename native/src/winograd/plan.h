@@ -51,7 +51,9 @@ class WinogradPlan {
   const WinogradKernel& kernel_;
   EpilogueKernel epilogue_;
   std::size_t tiles_h_, tiles_w_;
-  std::size_t width_;  // of a column
+  std::size_t part_;        // tiles whose input is transformed at once
+  std::size_t part_width_;  // of their products' rows
+  std::size_t width_;       // of a column
 };
 
 }  // namespace bnn

@@ -2,7 +2,7 @@
 
 namespace bnn {
 
-#define BNN_WINOGRAD(name, needs, tiles, block)                                                 \
+#define BNN_WINOGRAD(name, needs, tiles, block, part)                                           \
   namespace name {                                                                              \
   void split(const float* x, std::size_t size, std::size_t pad, std::size_t width, float* out); \
   void transform(const WinogradRow& row);                                                       \
@@ -14,8 +14,8 @@ namespace bnn {
 namespace {
 
 constexpr WinogradKernel kKernels[] = {
-#define BNN_WINOGRAD(name, needs, tiles, block) \
-  {#name, needs, tiles, block, name::split, name::transform, name::multiply},
+#define BNN_WINOGRAD(name, needs, tiles, block, part) \
+  {#name, needs, tiles, block, part, name::split, name::transform, name::multiply},
 #include "winograd/winograd.inc"
 #undef BNN_WINOGRAD
 };

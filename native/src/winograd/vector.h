@@ -108,17 +108,20 @@ inline void transform_back(const Floats* x, Floats* y) {
 
 // Down the rows of one parity: `out` has a row of kColumns columns for each point.
 template <int kParity>
-void transform_rows(const float* const* rows, std::size_t width, float* out) {
+void transform_rows(const WinogradRow& row, const float* const* rows) {
   constexpr int kCount = Winograd::points(kParity);
-  const std::size_t whole = kColumns * width;
-  for (std::size_t at = 0; at < whole; at += kLanes) {
-    Floats x[kCount], y[kCount];
-    for (int r = 0; r < kCount; ++r) {
-      const float* row = rows[2 * r + kParity];
-      x[r] = row == nullptr ? Floats{} : load(row + at);
+  const std::size_t whole = kColumns * row.width;
+  float* out = row.memory;
+  for (int o = 0; o < kColumns; ++o) {
+    for (std::size_t t = 0; t < row.width; t += kLanes, out += kLanes) {
+      Floats x[kCount], y[kCount];
+      for (int r = 0; r < kCount; ++r) {
+        const float* from = rows[2 * r + kParity];
+        x[r] = from == nullptr ? Floats{} : load(from + o * row.stride + t);
+      }
+      transform_axis<kParity>(x, y);
+      for (int i = 0; i < kCount; ++i) store(out + i * whole, y[i]);
     }
-    transform_axis<kParity>(x, y);
-    for (int i = 0; i < kCount; ++i) store(out + i * whole + at, y[i]);
   }
 }
 
@@ -171,7 +174,7 @@ void transform_point_row(const WinogradRow& row, std::size_t c, int i, const flo
 
 template <int kParity>
 void transform_parity(const WinogradRow& row, std::size_t c) {
-  transform_rows<kParity>(row.rows + c * kWinogradInputRows, row.width, row.memory);
+  transform_rows<kParity>(row, row.rows + c * kWinogradInputRows);
   const float* from = row.memory;
   for (int i = 0; i < Winograd::points(kParity); ++i, from += kColumns * row.width) {
     transform_point_row<kParity, 0>(row, c, Winograd::point(kParity, i), from);
