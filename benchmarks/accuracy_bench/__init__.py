@@ -1,0 +1,1 @@
+"""Parts of benchmarks/accuracy.py: methods, training runs, the table, the chart."""
