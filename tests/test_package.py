@@ -85,8 +85,8 @@ FLOORS = [  # each imports from those before it only
     {"config", "select"},
     {"ops"},
     {"layers"},
-    {"convert", "inspect", "models", "packed"},
-    {"executor"},
+    {"convert", "inspect", "packed"},
+    {"executor", "models"},
     {"training", "engine", "interop"},
     {"cli"},
 ]

@@ -68,7 +68,7 @@ SLOW = {"binary_alexnet": 0.001, "dorefanet": 0.003, "xnornet": 0.003}
 def test_a_few_steps_lower_the_loss(name):
     model = tiny(name).train()
     x, labels = images(name), torch.arange(4) % classes(name)
-    steps = 16 if name in SLOW else 8
+    steps = 32 if name in SLOW else 8
     optimizer = torch.optim.Adam(model.parameters(), SLOW.get(name, 0.003))
     losses = []
     for _ in range(steps):

@@ -40,8 +40,10 @@ def trained(model):
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.running_mean.normal_(0, 0.5)
                 module.running_var.uniform_(0.5, 2)
-                module.weight.normal_(1, 0.3)
-                module.bias.normal_(0, 0.3)
+                if module.weight is not None:
+                    module.weight.normal_(1, 0.3)
+                if module.bias is not None:
+                    module.bias.normal_(0, 0.3)
             if isinstance(module, nn.PReLU):
                 module.weight.normal_(0.2, 0.2)
             if isinstance(module, BasicScaleBinarizer):
