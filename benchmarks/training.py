@@ -101,7 +101,7 @@ class Way:
         """Return a copy of a float network for this way; the latent weights are the same."""
         model = copy.deepcopy(model)
         for module in model.modules():
-            if type(module) is nn.PReLU:
+            if isinstance(module, nn.PReLU):  # of the models it is ours, the reference has torch's
                 module.__class__ = self.prelu
         if self.config is None:
             return model

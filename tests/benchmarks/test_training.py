@@ -48,6 +48,12 @@ def test_it_prints_and_writes_all_rows(bench, tiny, monkeypatch, tmp_path, capsy
     assert [target["what"] for target in found["targets"]] == ["time_ratio", "saved_ratio"]
 
 
+def test_each_way_has_the_prelu_it_names(bench, tiny):
+    for way in bench.WAYS:
+        kinds = {type(m) for m in way.prepare(tiny.make()).modules() if isinstance(m, nn.PReLU)}
+        assert kinds == {way.prelu}, way.name
+
+
 def test_other_gradients_are_refused(bench, tiny, monkeypatch):
     runs = [run_of(bench, tiny, way.name, f) for way in bench.WAYS for f in bench.FORMATS]
     bench.check_gradients(runs)
