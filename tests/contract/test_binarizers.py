@@ -69,6 +69,17 @@ def check_levels(name, y):
 
 
 @pytest.mark.parametrize("name", VALUE)
+def test_is_the_same_without_a_graph(name):
+    x = torch.tensor([EDGE])
+    binarizer = build(name, x.shape).eval()
+    expected = binarizer(x.clone().requires_grad_())
+    with torch.no_grad():
+        y = binarizer(x)
+    assert torch.equal(y, expected)
+    assert y.data_ptr() != x.data_ptr()
+
+
+@pytest.mark.parametrize("name", VALUE)
 @pytest.mark.parametrize("training", [True, False])
 def test_has_its_levels_and_leaves_its_input(name, training):
     x = torch.tensor([EDGE], requires_grad=True)

@@ -1,6 +1,7 @@
 """sign, and the straight-through estimator, at the points where implementations differ."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -85,3 +86,21 @@ def test_under_vmap_and_grad_of_torch_func():
 def test_memory_format_is_kept():
     x = torch.randn(2, 3, 4, 4).to(memory_format=torch.channels_last)
     assert nn.Sequential(BasicInputBinarizer())(x).is_contiguous(memory_format=torch.channels_last)
+
+
+def test_without_a_graph_no_bits_are_kept(monkeypatch):
+    def refuse(*_args):
+        raise AssertionError("bits are packed that no gradient needs")
+
+    module = sys.modules["bnn.ops.sign"]  # the function of this name hides it
+    monkeypatch.setattr(module, "kernels_for", refuse)
+    with torch.no_grad():
+        assert BasicInputBinarizer()(torch.tensor([-1.0, 2.0])).tolist() == [-1, 1]
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")  # torch's own
+def test_forward_mode_is_refused_without_a_graph_too():
+    with torch.no_grad(), torch.autograd.forward_ad.dual_level():
+        x = torch.autograd.forward_ad.make_dual(torch.ones(2), torch.ones(2))
+        with pytest.raises(NotImplementedError, match="jvp"):
+            BasicInputBinarizer()(x)

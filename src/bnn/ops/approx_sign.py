@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from bnn.ops.base import BinarizerBase, SignForm, binarizers
-from bnn.ops.sign import SignFunction
+from bnn.ops.sign import SignFunction, apply_sign
 
 
 def approx_slope(x: Tensor) -> Tensor:
@@ -59,4 +59,4 @@ class ApproxSignBinarizer(BinarizerBase):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the signs of ``x``."""
-        return ApproxSign.apply(x)  # type: ignore[no-any-return]  # untyped in torch
+        return apply_sign(ApproxSign, x)

@@ -101,6 +101,7 @@ def is_watched() -> bool:
         or torch._C._len_torch_dispatch_stack() != 0
         or torch._C._is_torch_function_mode_enabled()
         or torch._C._functorch.peek_interpreter_stack() is not None
+        or torch.autograd.forward_ad._current_level >= 0  # refused, not dropped
     )
 
 

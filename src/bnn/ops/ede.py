@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bnn.errors import ConfigError
 from bnn.ops.base import BinarizerBase, SignForm, binarizers
-from bnn.ops.sign import SignFunction, sign
+from bnn.ops.sign import SignFunction, apply_sign, sign
 
 
 class ErrorDecaySign(SignFunction):
@@ -63,7 +63,7 @@ class ErrorDecay(BinarizerBase):
         self.t.fill_(self.t_min * (self.t_max / self.t_min) ** progress)
 
     def _sign(self, x: Tensor) -> Tensor:
-        return ErrorDecaySign.apply(x, self.t)  # type: ignore[no-any-return]  # untyped in torch
+        return apply_sign(ErrorDecaySign, x, self.t)
 
     def extra_repr(self) -> str:
         """Show the bounds of ``t``."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bnn.errors import ConfigError
 from bnn.ops.base import BinarizerBase, SignForm, binarizers, check_above_zero
-from bnn.ops.sign import SignFunction, sign
+from bnn.ops.sign import SignFunction, apply_sign, sign
 
 
 class _FourierSign(SignFunction):
@@ -87,7 +87,7 @@ class FDABinarizer(BinarizerBase):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the signs of ``x``."""
-        return _FourierSign.apply(x, self.frequency, self.terms)  # type: ignore[no-any-return]
+        return apply_sign(_FourierSign, x, self.frequency, self.terms)
 
     def extra_repr(self) -> str:
         """Show the series."""

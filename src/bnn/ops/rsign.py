@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from bnn.ops.approx_sign import ApproxSign
 from bnn.ops.base import BinarizerBase, SignForm, binarizers
 from bnn.ops.filters import input_channels
+from bnn.ops.sign import apply_sign
 
 
 @binarizers.register("RSignInputBinarizer")
@@ -59,7 +60,7 @@ class RSignInputBinarizer(BinarizerBase):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the signs of ``x`` less the thresholds."""
-        return ApproxSign.apply(x - self.threshold.to(x.dtype))  # type: ignore[no-any-return]
+        return apply_sign(ApproxSign, x - self.threshold.to(x.dtype))
 
     def extra_repr(self) -> str:
         """Show the number of channels."""

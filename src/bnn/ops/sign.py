@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bnn.ops.base import BinarizerBase, SignForm, binarizers, check_above_zero
-from bnn.ops.compact import is_compact, kernels_for
+from bnn.ops.compact import is_compact, is_watched, kernels_for
 
 
 def sign(x: Tensor) -> Tensor:
@@ -56,6 +56,17 @@ class SignFunction(torch.autograd.Function):
         x, *parameters = inputs
         ctx.save_for_backward(x)
         ctx.parameters = tuple(parameters)
+
+
+def apply_sign(function: type[SignFunction], x: Tensor, *parameters: Any) -> Tensor:
+    """Return ``function.apply(x, *parameters)``.
+
+    Where no graph is recorded only its forward runs: what ``apply`` does besides takes several
+    times as long as the signs of a small image, and packs bits that nobody asks for.
+    """
+    if torch.is_grad_enabled() or is_watched():
+        return function.apply(x, *parameters)  # type: ignore[no-any-return]  # untyped in torch
+    return function.forward(x, *parameters)
 
 
 class SignActivation(SignFunction):
@@ -184,8 +195,8 @@ class BasicInputBinarizer(BinarizerBase):
     def forward(self, x: Tensor) -> Tensor:
         """Return the signs of ``x``."""
         if self.clip == 1:
-            return SignActivation.apply(x)  # type: ignore[no-any-return]  # untyped in torch
-        return ClippedSign.apply(x, self.clip)  # type: ignore[no-any-return]
+            return apply_sign(SignActivation, x)
+        return apply_sign(ClippedSign, x, self.clip)
 
     def extra_repr(self) -> str:
         """Show the clip where it is not 1."""

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from bnn.ops.base import BinarizerBase, binarizers
-from bnn.ops.sign import SignActivation
+from bnn.ops.sign import SignActivation, apply_sign
 
 
 class SignActivationStochastic(SignActivation):
@@ -55,4 +55,4 @@ class StochasticInputBinarizer(BinarizerBase):
     def forward(self, x: Tensor) -> Tensor:
         """Return random signs of ``x`` in training, its signs in evaluation."""
         function = SignActivationStochastic if self.training else SignActivation
-        return function.apply(x)  # type: ignore[no-any-return]  # untyped in torch
+        return apply_sign(function, x)

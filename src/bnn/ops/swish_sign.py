@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bnn.ops.base import BinarizerBase, SignForm, binarizers, check_above_zero
-from bnn.ops.sign import SignFunction, sign
+from bnn.ops.sign import SignFunction, apply_sign, sign
 
 
 class _SwishSign(SignFunction):
@@ -80,7 +80,7 @@ class SwishSignBinarizer(BinarizerBase):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the signs of ``x``."""
-        return _SwishSign.apply(x, self.beta)  # type: ignore[no-any-return]  # untyped in torch
+        return apply_sign(_SwishSign, x, self.beta)
 
     def extra_repr(self) -> str:
         """Show the sharpness."""
