@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,9 +12,9 @@ from torch import Tensor, nn
 from bnn import layers
 from bnn.config import BConfig
 from bnn.errors import ConfigError
-from bnn.models.checks import check_positive
+from bnn.layers import PReLU
 from bnn.models.grid import Grid
-from bnn.models.initialize import initialize_, initialize_latent_
+from bnn.models.mobile_shape import MobileShapeNet
 from bnn.models.preprocessing import IMAGENET
 from bnn.models.registry import Figures, Published, register_model
 from bnn.ops import BasicInputBinarizer
@@ -72,7 +71,7 @@ class RecoupledConv(nn.Module):
             channels, channels, kernel, stride, bconfig=_BCONFIG
         )
         self.bn1 = nn.BatchNorm2d(channels)
-        self.act = nn.PReLU(channels)
+        self.act = PReLU(channels)
         self.mixture = nn.Parameter(torch.full((1, channels, 1, 1), 0.5))
         hidden = max(channels // 8, 1)
         self.gate = nn.Sequential(
@@ -84,7 +83,7 @@ class RecoupledConv(nn.Module):
         )
         self.bn2 = nn.BatchNorm2d(channels)
         self.pool = nn.AvgPool2d(stride, ceil_mode=True) if stride > 1 else nn.Identity()
-        self.shortcut = nn.PReLU(channels) if attention else nn.Identity()
+        self.shortcut = PReLU(channels) if attention else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """Return branch + shortcut."""
@@ -134,7 +133,7 @@ class BNextBlock(nn.Module):
         return torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
 
 
-class BNext(nn.Module):
+class BNext(MobileShapeNet):
     """Stem, blocks, PReLU, average pooling, float classifier.
 
     Every second block multiplies its branch by its shortcut ("element-wise attention").
@@ -172,33 +171,17 @@ class BNext(nn.Module):
         input_size: int | Sequence[int] = 224,
         padding: str = "torch",
     ) -> None:
-        super().__init__()
-        self.padding = padding
-        check_positive(num_classes=num_classes, in_channels=in_channels)
-        if len(channels) < 2:
-            raise ConfigError("channels must give the stem's and those of at least one block")
-        check_positive(**{f"channels[{i}]": count for i, count in enumerate(channels)})
-        grid = Grid.of(input_size, padding)
-        self.stem = nn.Sequential(
-            grid.conv(in_channels, channels[0], 3, 2), nn.BatchNorm2d(channels[0])
+        super().__init__(
+            channels,
+            num_classes,
+            lambda i, before, after, stride, grid: BNextBlock(
+                before, after, stride, grid, attention=i % 2 == 1
+            ),
+            PReLU,
+            in_channels=in_channels,
+            input_size=input_size,
+            padding=padding,
         )
-        grid = grid.strided(2)
-        self.blocks = nn.Sequential()
-        for i, (before, after) in enumerate(itertools.pairwise(channels)):
-            stride = 2 if i and before != after else 1
-            self.blocks.append(BNextBlock(before, after, stride, grid, attention=i % 2 == 1))
-            grid = grid.strided(stride)
-        self.act = nn.PReLU(channels[-1])
-        self.avgpool = nn.AdaptiveAvgPool2d(1)
-        self.fc = nn.Linear(channels[-1], num_classes)
-        initialize_(self)
-        initialize_latent_(self)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the logits."""
-        x = self.avgpool(self.act(self.blocks(self.stem(x))))
-        logits: Tensor = self.fc(x.flatten(1))
-        return logits
 
 
 _register = functools.partial(

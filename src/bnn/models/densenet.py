@@ -114,21 +114,22 @@ def _check_stages(
         raise ConfigError(f"reduction must hold numbers of at least 1, not {tuple(reduction)!r}")
 
 
+_TINY: dict[str, Any] = {
+    "layers": (2, 1),
+    "reduction": (2.0,),
+    "dilation": (1, 1),
+    "width": 32,
+    "growth": 32,
+    "num_classes": 5,
+    "input_size": 32,
+}
 _register = functools.partial(
     register_model,
     network=BinaryDenseNet,
     input_shape=(3, 224, 224),
     num_classes=1000,
     paper="https://arxiv.org/abs/1906.08637",
-    tiny={
-        "layers": (2, 1),
-        "reduction": (2.0,),
-        "dilation": (1, 1),
-        "width": 32,
-        "growth": 32,
-        "num_classes": 5,
-        "input_size": 32,
-    },
+    tiny=_TINY,
     tiny_shape=(3, 32, 32),
     preprocessing=IMAGENET_LARQ,
 )
@@ -171,15 +172,7 @@ def binary_densenet37(**kwargs: Any) -> BinaryDenseNet:
     summary="BinaryDenseNet-37 with dilation instead of the last two poolings",
     figures=Figures(params=8_702_248, bytes=5_382_304, macs={1: 7_774_470_144, 32: 452_625_408}),
     published=Published(top1=64.34, top5=85.15),
-    tiny={
-        "layers": (2, 1),
-        "reduction": (2.0,),
-        "dilation": (1, 2),
-        "width": 32,
-        "growth": 32,
-        "num_classes": 5,
-        "input_size": 32,
-    },
+    tiny={**_TINY, "dilation": (1, 2)},
 )
 def binary_densenet37_dilated(**kwargs: Any) -> BinaryDenseNet:
     """Make a BinaryDenseNet-37 of dilated convolutions; see :func:`binary_densenet28`.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -91,14 +91,7 @@ IMAGENET = Preprocessing(
     std=(0.229, 0.224, 0.225),
 )
 #: ImageNet as Larq Zoo's networks see it.
-IMAGENET_LARQ = Preprocessing(
-    size=(224, 224),
-    crop=0.875,
-    interpolation="bicubic",
-    antialias=False,
-    mean=(0.485, 0.456, 0.406),
-    std=(0.229, 0.224, 0.225),
-)
+IMAGENET_LARQ = replace(IMAGENET, interpolation="bicubic", antialias=False)
 #: CIFAR-10.
 CIFAR10 = Preprocessing(
     size=(32, 32),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,10 +13,9 @@ from bnn import layers
 from bnn.config import BConfig
 from bnn.errors import ConfigError
 from bnn.layers import RPReLU
-from bnn.models.checks import check_positive
 from bnn.models.factories import NormFactory
 from bnn.models.grid import Grid
-from bnn.models.initialize import initialize_, initialize_latent_
+from bnn.models.mobile_shape import MobileShapeNet
 from bnn.models.preprocessing import IMAGENET
 from bnn.models.registry import Figures, Published, register_model
 from bnn.models.skip_per_conv import SkipBlock, SkipPerConvNet
@@ -116,7 +114,7 @@ class ReActBlock(nn.Module):
         return out
 
 
-class ReActNet(nn.Module):
+class ReActNet(MobileShapeNet):
     """MobileNet's shape with binary convolutions, as ReActNet-A, -B and -C have it.
 
     Args:
@@ -154,32 +152,16 @@ class ReActNet(nn.Module):
         input_size: int | Sequence[int] = 224,
         padding: str = "torch",
     ) -> None:
-        super().__init__()
-        self.padding = padding
-        check_positive(num_classes=num_classes, in_channels=in_channels)
-        if len(channels) < 2:
-            raise ConfigError("channels must give the stem's and those of at least one block")
-        check_positive(**{f"channels[{i}]": count for i, count in enumerate(channels)})
-        grid = Grid.of(input_size, padding)
-        self.stem = nn.Sequential(
-            grid.conv(in_channels, channels[0], 3, 2), nn.BatchNorm2d(channels[0])
+        super().__init__(
+            channels,
+            num_classes,
+            lambda _, before, after, stride, grid: ReActBlock(
+                before, after, stride, grid, down_groups
+            ),
+            in_channels=in_channels,
+            input_size=input_size,
+            padding=padding,
         )
-        grid = grid.strided(2)
-        self.blocks = nn.Sequential()
-        for i, (before, after) in enumerate(itertools.pairwise(channels)):
-            stride = 2 if i and before != after else 1
-            self.blocks.append(ReActBlock(before, after, stride, grid, down_groups))
-            grid = grid.strided(stride)
-        self.avgpool = nn.AdaptiveAvgPool2d(1)
-        self.fc = nn.Linear(channels[-1], num_classes)
-        initialize_(self)
-        initialize_latent_(self)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the logits."""
-        x = self.avgpool(self.blocks(self.stem(x)))
-        logits: Tensor = self.fc(x.flatten(1))
-        return logits
 
 
 _imagenet = functools.partial(

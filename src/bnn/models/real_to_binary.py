@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from bnn.config import BConfig
+from bnn.layers import PReLU
 from bnn.models.factories import NormFactory
 from bnn.models.preprocessing import IMAGENET_LARQ
 from bnn.models.registry import Figures, Published, register_model
@@ -26,7 +27,7 @@ class RealToBinaryBlock(SkipBlock):
 
     def _build(self, in_channels: int, out_channels: int, norm: NormFactory) -> None:
         self.bn = norm(in_channels)
-        self.act = nn.PReLU(out_channels)
+        self.act = PReLU(out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return branch + shortcut."""
@@ -52,7 +53,7 @@ class RealToBinaryNet(SkipPerConvNet):
     BLOCK = RealToBinaryBlock
 
     def _stem_activation(self, width: int) -> Sequence[nn.Module]:
-        return (nn.PReLU(width),)
+        return (PReLU(width),)
 
 
 @register_model(
