@@ -5,10 +5,6 @@
 namespace bnn {
 namespace {
 
-inline Floats multiply_add(Floats a, Floats b, Floats sum) { return sum + a * b; }
-
-inline Floats relu(Floats v) { return v < Floats{} ? Floats{} : v; }
-
 constexpr std::size_t most_pixels(std::size_t vectors) { return vectors == 1 ? 6 : 4; }
 
 }  // namespace

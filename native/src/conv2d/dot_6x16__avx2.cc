@@ -2,17 +2,10 @@
 //
 // Of 16 registers, 12 hold sums, 2 the panel's vectors and one the broadcast value.
 #define BNN_LANES 8
-#include <immintrin.h>
-
 #include "conv2d/dot_vector.h"
 
 namespace bnn {
 namespace {
-
-inline Floats multiply_add(Floats a, Floats b, Floats sum) { return _mm256_fmadd_ps(a, b, sum); }
-
-// Of a NaN and a number, the instruction gives its second operand.
-inline Floats relu(Floats v) { return _mm256_max_ps(Floats{}, v); }
 
 constexpr std::size_t most_pixels(std::size_t vectors) { return 12 / vectors; }
 

@@ -3,20 +3,10 @@
 // Of 32 registers, at most 24 hold sums, V the panel's vectors and one the broadcast value. Fewer
 // filters leave room for more pixels, which then share a vector of the panel.
 #define BNN_LANES 16
-#include <immintrin.h>
-
 #include "conv2d/dot_vector.h"
 
 namespace bnn {
 namespace {
-
-inline Floats multiply_add(Floats a, Floats b, Floats sum) { return _mm512_fmadd_ps(a, b, sum); }
-
-// Of a NaN and a number, the instruction gives its second operand. With a mask of all lanes: GCC 12
-// warns of the form without one.
-inline Floats relu(Floats v) { return _mm512_maskz_max_ps(0xffff, Floats{}, v); }
-
-inline word_t negative(Floats v) { return _mm512_cmp_ps_mask(v, Floats{}, _CMP_LT_OQ); }
 
 constexpr std::size_t most_pixels(std::size_t vectors) { return vectors == 1 ? 12 : 24 / vectors; }
 

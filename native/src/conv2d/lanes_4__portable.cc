@@ -3,16 +3,6 @@
 #include "conv2d/lanes_vector.h"
 
 namespace bnn {
-namespace {
-
-inline Floats multiply_add(Floats a, Floats b, Floats sum) { return sum + a * b; }
-
-inline Floats larger(Floats x, Floats most) { return (x > most) | (x != x) ? x : most; }
-
-inline Floats relu(Floats v) { return v < Floats{} ? Floats{} : v; }
-
-}  // namespace
-
 namespace lanes_4__portable {
 
 void depthwise(const FloatTile& tile) { run_tile<Depthwise>(tile); }

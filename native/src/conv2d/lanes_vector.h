@@ -25,9 +25,6 @@ struct Some {
   }
 };
 
-// Defined by each file: x where x > most, most where it is not, NaN where one of them is.
-inline Floats larger(Floats x, Floats most);
-
 struct Depthwise {
   static constexpr float kStart = 0;
   static constexpr bool kWeighted = true;

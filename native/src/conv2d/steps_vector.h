@@ -4,29 +4,12 @@
 // The sums of M pixels and V vectors of channels are an array: sums[m * V + v].
 #pragma once
 
+#include "conv2d/floats.h"
 #include "conv2d/tile.h"
 #include "conv2d/unrolled.h"
 
 namespace bnn {
 namespace {
-
-constexpr std::size_t kLanes = BNN_LANES;
-
-typedef float Floats __attribute__((vector_size(4 * BNN_LANES)));
-
-inline Floats load(const float* from) {
-  Floats v;
-  __builtin_memcpy(&v, from, sizeof(v));
-  return v;
-}
-
-inline void store(float* to, Floats v) { __builtin_memcpy(to, &v, sizeof(v)); }
-
-// Defined by each file: a * b + sum, fused where the ISA has it.
-inline Floats multiply_add(Floats a, Floats b, Floats sum);
-
-// Defined by each file: 0 where v < 0, else v.
-inline Floats relu(Floats v);
 
 inline Floats prelu(Floats v, Floats slope) { return v < Floats{} ? v * slope : v; }
 
@@ -56,10 +39,7 @@ template <int M, int V>
   }
 }
 
-#if BNN_LANES == 16  // four vectors are a word of bits: others would have to put words together
-
-// Defined by each file that writes bits: bit i = (v[i] < 0).
-inline word_t negative(Floats v);
+#if BNN_LANES == 16  // which has negative()
 
 // What the bits are the signs of.
 template <int M, int V>

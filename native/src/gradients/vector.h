@@ -1,6 +1,6 @@
-// The gradient kernels in vectors of BNN_LANES floats, for files that are compiled for one
-// ISA; each of them defines in_clip_bits. What is selected is selected by masks of bits, never by a
-// product, so that infinity and NaN are gone where they are masked.
+// The gradient kernels in vectors of BNN_LANES floats, as namespace BNN_KERNEL, for files that are
+// compiled for one ISA; each of them defines lane_bits. What is selected is selected by masks of
+// bits, never by a product, so that infinity and NaN are gone where they are masked.
 #pragma once
 
 #include "gradients/gradients.h"
@@ -216,4 +216,25 @@ inline void prelu_parts(const PReluArgs& args, std::size_t begin, std::size_t en
 }
 
 }  // namespace
+
+namespace BNN_KERNEL {
+
+void clip(const float* x, std::size_t count, word_t* out, std::size_t begin, std::size_t end) {
+  clip_words(x, count, out, begin, end);
+}
+void keep(float* x, std::size_t count, const word_t* bits, std::size_t begin, std::size_t end) {
+  keep_words(x, count, bits, begin, end);
+}
+void signs(const SignedArgs& args, std::size_t begin, std::size_t end) {
+  sign_rows(args, begin, end);
+}
+void latent(const LatentArgs& args, std::size_t begin, std::size_t end) {
+  latent_rows(args, begin, end);
+}
+void prelu(const PReluArgs& args, std::size_t begin, std::size_t end) {
+  prelu_parts(args, begin, end);
+}
+
+}  // namespace BNN_KERNEL
+
 }  // namespace bnn

@@ -227,9 +227,6 @@ template <int M, int V, int kParities>
   }
 }
 
-// Defined by each file: x where x > most, most where it is not, NaN where one of them is.
-inline Floats larger(Floats x, Floats most);
-
 // The pixels of an output row, from the columns of points.
 [[gnu::always_inline]] inline void line_back(const float* line, Floats* pixels) {
   Floats points[kPoints];

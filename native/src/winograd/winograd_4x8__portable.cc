@@ -5,12 +5,6 @@
 namespace bnn {
 namespace {
 
-inline Floats multiply_add(Floats a, Floats b, Floats sum) { return sum + a * b; }
-
-inline Floats larger(Floats x, Floats most) { return (x > most) | (x != x) ? x : most; }
-
-inline Floats relu(Floats v) { return v < Floats{} ? Floats{} : v; }
-
 inline Floats load_lanes(const float* from, std::size_t begin, std::size_t end) {
   Floats v = {};
   for (std::size_t i = begin; i < end; ++i) v[i] = from[i];

@@ -7,17 +7,6 @@
 namespace bnn {
 namespace {
 
-inline Floats multiply_add(Floats a, Floats b, Floats sum) { return _mm256_fmadd_ps(a, b, sum); }
-
-inline Floats larger(Floats x, Floats most) {
-  const __m256 take = _mm256_cmp_ps(x, most, _CMP_NLE_UQ);  // larger, or one of them is NaN
-  const __m256 keep = _mm256_cmp_ps(most, most, _CMP_UNORD_Q);
-  return _mm256_blendv_ps(most, x, _mm256_andnot_ps(keep, take));
-}
-
-// Of a NaN and a number, the instruction gives its second operand.
-inline Floats relu(Floats v) { return _mm256_max_ps(Floats{}, v); }
-
 inline Floats load_lanes(const float* from, std::size_t begin, std::size_t end) {
   const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
   const __m256i first = _mm256_set1_epi32(static_cast<int>(begin));

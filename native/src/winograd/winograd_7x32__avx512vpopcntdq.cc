@@ -7,21 +7,6 @@
 namespace bnn {
 namespace {
 
-inline Floats multiply_add(Floats a, Floats b, Floats sum) { return _mm512_fmadd_ps(a, b, sum); }
-
-// Where x is NaN, the maximum is its second operand, most, and then x is put there.
-inline Floats larger(Floats x, Floats most) {
-  constexpr int kFirstTwo = 0x11;  // of the table: quiet and signalling NaN: that of x
-  const Floats maximum = _mm512_maskz_max_ps(0xffff, x, most);
-  return _mm512_fixupimm_ps(maximum, x, _mm512_set1_epi32(kFirstTwo), 0);
-}
-
-// Of a NaN and a number, the instruction gives its second operand. With a mask of all lanes: GCC 12
-// warns of the form without one.
-inline Floats relu(Floats v) { return _mm512_maskz_max_ps(0xffff, Floats{}, v); }
-
-inline word_t negative(Floats v) { return _mm512_cmp_ps_mask(v, Floats{}, _CMP_LT_OQ); }
-
 inline Floats load_lanes(const float* from, std::size_t begin, std::size_t end) {
   return _mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << end) - (1u << begin)), from);
 }
