@@ -10,6 +10,8 @@ import bnn
 from bnn.layers import BinaryLayer
 from bnn.models import MODELS, create
 
+IMAGES = 256
+
 
 def is_binary(model: nn.Module) -> bool:
     return any(isinstance(module, BinaryLayer) for module in model.modules())
@@ -33,7 +35,7 @@ def test_packs_without_a_rest_and_agrees(name, calibrate, tmp_path):
     entry = MODELS[name]
     torch.manual_seed(0)
     model = create(name, **entry.tiny)
-    x = torch.randn(16, *entry.tiny_shape)
+    x = torch.randn(IMAGES, *entry.tiny_shape)
     calibrate(model, x)
     balance(model, x)
     packed = bnn.pack(model, x[:2])
@@ -44,7 +46,7 @@ def test_packs_without_a_rest_and_agrees(name, calibrate, tmp_path):
     assert sorted(packed.report.binary) == sorted(layers)
     agreement = bnn.verify(model, packed, x)
     assert agreement.identical
-    assert agreement.top1 == agreement.samples == 16
+    assert agreement.top1 == agreement.samples == IMAGES
     packed.save(tmp_path / "net.bnn")
     loaded = bnn.load(tmp_path / "net.bnn")
     assert torch.equal(loaded(x), packed(x))
