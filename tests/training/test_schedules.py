@@ -54,6 +54,11 @@ def test_every_drops_at_the_first_step_of_an_epoch(epochs, every, per_epoch):
             assert factor == pytest.approx(0.1 ** (epoch // every))
 
 
+def test_the_most_drops_that_may_be_asked_for_are_counted():
+    schedule = Schedule(name="step", args={"every": 1e-3})
+    assert schedule.factor(99, 100, epochs=2**31) == 0
+
+
 def test_every_needs_the_number_of_epochs():
     with pytest.raises(ConfigError, match="number of epochs"):
         Schedule(name="step", args={"every": 2}).factor(0, 4)
@@ -74,6 +79,9 @@ def test_every_needs_the_number_of_epochs():
         ({"name": "step", "args": {"milestones": [30, 60]}}, "shares"),
         ({"name": "step", "args": {"milestones": 0.5}}, "shares"),
         ({"name": "step", "args": {"every": 0}}, "every"),
+        ({"name": "step", "args": {"every": 1e-320}}, "every must be at least 0.001 epochs"),
+        ({"name": "step", "args": {"every": 10**400}}, "every"),
+        ({"warmup_epochs": 10**400}, "warmup_epochs"),
         ({"name": "step", "args": {"factor": -1}}, "factor"),
     ],
 )
