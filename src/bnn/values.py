@@ -32,7 +32,16 @@ def shown(value: Any, most: int = 60) -> str:
         >>> shown([[1, 2], [3]])
         '[[1, 2], [3]]'
     """
-    text = _text(value, most)
+    return cut(_text(value, most), most)
+
+
+def cut(text: str, most: int = 60) -> str:
+    """Return a text, or of one that is longer than ``most`` its beginning and three dots.
+
+    Example:
+        >>> cut("a long name", most=9)
+        'a long...'
+    """
     return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
