@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -10,6 +9,7 @@ from torch import nn
 
 from bnn.config import BConfig, Binarizer, Identity
 from bnn.errors import ConfigError
+from bnn.executor.annotations import constructor_annotations, fits, words
 from bnn.executor.keys import STAGES
 from bnn.executor.schema import Place, known_keys
 from bnn.ops.base import BinarizerBase, BinarizerFactory, binarizers, constructor_parameters
@@ -83,20 +83,10 @@ def _factory(cls: type[nn.Module], args: dict[str, Any], place: Place) -> Binari
         factory = BinarizerFactory(cls, args)
     except ConfigError as error:
         raise place.error(str(error)) from error
+    annotations, parameters = constructor_annotations(cls), constructor_parameters(cls)
     for name, value in args.items():
-        parameter = constructor_parameters(cls).get(name)
-        if parameter is not None and not _fits(value, parameter.default):
-            kind = type(parameter.default).__name__
-            raise place.at(name).error(f"must be of type {kind}, got {shown(value)}.")
+        is_default = value is None and name in parameters and parameters[name].default is None
+        if not is_default and not fits(value, annotations.get(name, Any)):
+            allowed = words(annotations[name])
+            raise place.at(name).error(f"must be {allowed}, got {shown(value)}.")
     return factory
-
-
-def _fits(value: Any, default: Any) -> bool:
-    """Say whether a value is of its default's type; True where the default says nothing."""
-    if default is None or default is inspect.Parameter.empty:
-        return True
-    if isinstance(default, bool) or isinstance(value, bool):
-        return isinstance(value, bool) == isinstance(default, bool)
-    if isinstance(default, (int, float)):
-        return isinstance(value, (int, float))
-    return not isinstance(default, str) or isinstance(value, str)
