@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bnn.errors import RecipeError
+from bnn.errors import ConfigError, RecipeError
+from bnn.patterns import compile_pattern
 from bnn.registry import did_you_mean
 from bnn.values import cut, shown
 
@@ -137,9 +138,9 @@ def names(value: Any, place: Place) -> tuple[str, ...]:
     for name in value:
         if len(name) > 1 and name[0] == name[-1] == "$":
             try:
-                re.compile(name[1:-1])
-            except re.error as error:
-                raise place.error(f"{shown(name)} is no regular expression: {error}.") from None
+                compile_pattern(name[1:-1])
+            except ConfigError as error:
+                raise place.error(f"{shown(name)} {error}") from None
     return tuple(value)
 
 
