@@ -80,7 +80,7 @@ def _ways_of_repetition(least: int, most: int, body: Iterable[Any]) -> float:
     # With a mark at its beginning, where one repetition ends and the next begins is certain.
     if ways == 1 or _is_led(list(body)):
         return times * ways
-    return math.inf if most > LENGTH else times * ways**most
+    return math.inf if most > LENGTH or ways > MOST_WAYS else times * ways**most
 
 
 def _parts(op: str, argument: Any) -> list[Any]:

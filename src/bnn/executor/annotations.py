@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import types
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from bnn.ops.base import constructor_parameters
+from bnn.values import is_number, shown
 
 _NONE = type(None)
 _LISTS = (list, tuple, Sequence, Collection, Iterable)
@@ -25,6 +29,26 @@ def constructor_annotations(cls: type) -> dict[str, Any]:
         return {}
 
 
+def misfits(cls: type, args: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield (name, what is wrong) of each argument that is of none of the annotated kinds.
+
+    Args:
+        cls: The class that is to be made; None always fits where it is a parameter's default.
+        args: Arguments of its constructor, plain data.
+
+    Example:
+        >>> from bnn.ops import TernaryWeightBinarizer
+        >>> list(misfits(TernaryWeightBinarizer, {"threshold": "tern"}))
+        [('threshold', "must be a number or 'twn', got 'tern'.")]
+    """
+    annotations, parameters = constructor_annotations(cls), constructor_parameters(cls)
+    for name, value in args.items():
+        if value is None and name in parameters and parameters[name].default is None:
+            continue
+        if not fits(value, annotations.get(name, Any)):
+            yield name, f"must be {words(annotations[name])}, got {shown(value)}."
+
+
 def fits(value: Any, annotation: Any) -> bool:
     """Say whether plain data is of an annotated kind; of any other class, all is.
 
@@ -40,14 +64,15 @@ def fits(value: Any, annotation: Any) -> bool:
     """
     origin, inner = get_origin(annotation) or annotation, get_args(annotation)
     if origin in (Union, types.UnionType):
-        return any(fits(value, one) for one in inner)
+        return any(fits(value, one) for one in inner if not _is_foreign(one))
     if origin is Annotated:
         return fits(value, inner[0])
     if origin is Literal:
         return any(type(value) is type(one) and value == one for one in inner)
-    if origin in (float, int):
-        kinds = (int, float) if origin is float else int
-        return isinstance(value, kinds) and not isinstance(value, bool)
+    if origin is float:
+        return is_number(value) or value in (math.inf, -math.inf)
+    if origin is int:
+        return isinstance(value, int) and not isinstance(value, bool)
     if origin in (bool, str, None, _NONE):
         return isinstance(value, _NONE if origin is None else origin)
     if origin is Callable:
@@ -57,14 +82,20 @@ def fits(value: Any, annotation: Any) -> bool:
             fits(v, one) for one in inner[1:] for v in value.values()
         )
     if origin in _LISTS:
-        return isinstance(value, list) and _entries_fit(value, origin, inner)
+        return isinstance(value, list | tuple) and _entries_fit(value, origin, inner)
     return True
 
 
-def _entries_fit(value: list[Any], origin: type, inner: tuple[Any, ...]) -> bool:
+def _entries_fit(value: Sequence[Any], origin: type, inner: tuple[Any, ...]) -> bool:
     if origin is tuple and inner and inner[-1] is not Ellipsis:
         return len(value) == len(inner) and all(map(fits, value, inner))
     return not inner or all(fits(entry, inner[0]) for entry in value)
+
+
+def _is_foreign(annotation: Any) -> bool:
+    """Say whether no plain data is of an annotation, as none is a tensor."""
+    known = (*_WORDS, *_LISTS, *_MAPPINGS, object)
+    return isinstance(annotation, type) and (get_origin(annotation) or annotation) not in known
 
 
 def words(annotation: Any) -> str:

@@ -9,10 +9,10 @@ from torch import nn
 
 from bnn.config import BConfig, Binarizer, Identity
 from bnn.errors import ConfigError
-from bnn.executor.annotations import constructor_annotations, fits, words
+from bnn.executor.annotations import misfits
 from bnn.executor.keys import STAGES
 from bnn.executor.schema import Place, known_keys
-from bnn.ops.base import BinarizerBase, BinarizerFactory, binarizers, constructor_parameters
+from bnn.ops.base import BinarizerBase, BinarizerFactory, binarizers
 from bnn.registry import did_you_mean
 from bnn.values import shown
 
@@ -83,10 +83,6 @@ def _factory(cls: type[nn.Module], args: dict[str, Any], place: Place) -> Binari
         factory = BinarizerFactory(cls, args)
     except ConfigError as error:
         raise place.error(str(error)) from error
-    annotations, parameters = constructor_annotations(cls), constructor_parameters(cls)
-    for name, value in args.items():
-        is_default = value is None and name in parameters and parameters[name].default is None
-        if not is_default and not fits(value, annotations.get(name, Any)):
-            allowed = words(annotations[name])
-            raise place.at(name).error(f"must be {allowed}, got {shown(value)}.")
+    for name, problem in misfits(cls, args):
+        raise place.at(name).error(problem)
     return factory
