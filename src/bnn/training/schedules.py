@@ -80,19 +80,23 @@ class Step:
         milestones: Shares of the training, each above 0 and below 1. Default: (0.5, 0.75), unless
             ``every`` is given.
         every: Epochs between two drops, at least 0.001, instead of milestones.
-        factor: What each drop multiplies the rate by.
+        factor: What each drop multiplies the rate by; or a list with one for each milestone.
     """
 
     milestones: Sequence[float] | None = None
     every: float | None = None
-    factor: float = 0.1
+    factor: float | Sequence[float] = 0.1
     from_start: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        _check_share("factor", self.factor)
+        several = isinstance(self.factor, list | tuple)
+        for one in self.factor if several else [self.factor]:  # type: ignore[union-attr]  # `several`
+            _check_share("factor", one)
         if self.every is not None:
             if self.milestones is not None:
                 raise ConfigError("step takes milestones or every, not both.")
+            if several:
+                raise ConfigError("a list of factors goes with milestones, not with every.")
             if not is_number(self.every) or self.every < LEAST_EVERY:
                 raise ConfigError(
                     f"every must be at least {LEAST_EVERY:g} epochs; got {shown(self.every)}."
@@ -106,6 +110,11 @@ class Step:
                 "milestones must be a list of shares of the training, above 0 and below "
                 f"1; got {shown(milestones)}."
             )
+        if several and len(self.factor) != len(milestones):  # type: ignore[arg-type]  # `several`
+            raise ConfigError(
+                f"factor has {len(self.factor)} entries for {len(milestones)} milestones. "  # type: ignore[arg-type]  # `several`
+                "Give one for each, or one number for all."
+            )
         object.__setattr__(self, "milestones", tuple(sorted(milestones)))
 
     def __call__(self, progress: float, epochs: float | None) -> float:
@@ -117,7 +126,9 @@ class Step:
         else:
             # The progress of the first step of an epoch, times epochs, may lie just below it.
             drops = math.floor(progress * epochs / self.every + 1e-9)
-        return float(self.factor**drops)
+        if isinstance(self.factor, int | float):
+            return float(self.factor**drops)
+        return math.prod(map(float, self.factor[:drops]))
 
 
 @SCHEDULES.register("constant")
