@@ -9,7 +9,6 @@ from benchmarks.accuracy_bench.methods import METHODS, SETTINGS
 from bnn.executor import load_recipe
 from bnn.ops import binarizers
 
-
 METHODS_OF_MORE_BITS = (("float", 99.0), ("dorefa-1w2a", 98.0), ("ternary", 97.0))
 
 
