@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bnn.ops.base import BinarizerBase, binarizers
+from bnn.ops.base import BinarizerBase, binarizers, check_finite
 from bnn.ops.sign import sign
 from bnn.registry import Registry
 
@@ -61,6 +61,7 @@ class AdvancedInputBinarizer(BinarizerBase):
 
     Raises:
         UnknownNameError: If there is no surrogate of the given name.
+        ConfigError: If ``t`` is not finite.
 
     Reference:
         Bulat et al., *Improved training of binary networks for human pose estimation and image
@@ -83,6 +84,7 @@ class AdvancedInputBinarizer(BinarizerBase):
         if isinstance(derivative_funct, str):
             derivative_funct = surrogates[derivative_funct]
         self.derivative_funct = derivative_funct
+        check_finite("AdvancedInputBinarizer", t=t)
         self.t = t
 
     def forward(self, x: Tensor) -> Tensor:

@@ -92,10 +92,26 @@ def check_arguments(cls: type, kwargs: Mapping[str, Any]) -> None:
 
 
 def check_above_zero(name: str, **values: float) -> None:
-    """Raise ConfigError if one of the arguments of a binarizer is not a number above 0."""
+    """Raise ConfigError if one of the arguments of a binarizer is no finite number above 0."""
     for key, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
-            raise ConfigError(f"{name}: {key} is {value!r}; it must be a number above 0.")
+        if not (_is_finite(value) and value > 0):
+            raise ConfigError(f"{name}: {key} is {value!r}; it must be a finite number above 0.")
+
+
+def check_finite(name: str, **values: float) -> None:
+    """Raise ConfigError if one of the arguments of a binarizer is no finite number."""
+    for key, value in values.items():
+        if not _is_finite(value):
+            raise ConfigError(f"{name}: {key} is {value!r}; it must be a finite number.")
+
+
+def _is_finite(value: object) -> bool:
+    """Say so of a number; what is beyond float32, in which gradients are computed, is infinite."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return number and -_MOST <= value <= _MOST  # type: ignore[operator]  # it is a number
+
+
+_MOST = torch.finfo(torch.float32).max
 
 
 def _same(a: Any, b: Any) -> bool:
