@@ -13,10 +13,11 @@ from torch.nn.utils import parametrize
 
 from bnn.config import BConfig, Binarizer
 from bnn.errors import ConfigError
-from bnn.layers.compact import compact_forward
+from bnn.layers.compact import compact_forward, note_post_process
 from bnn.layers.kept import kept_factors
 from bnn.layers.levels import Factors, gives_factors, input_factors, product
 from bnn.layers.product import Product
+from bnn.layers.recompute import is_recomputing
 from bnn.ops.base import BinarizerFactory, WeightBinarizer, constructor_parameters
 
 STAGES = ("activation_pre_process", "activation_post_process", "weight_pre_process")
@@ -63,7 +64,11 @@ class BinaryLayer(nn.Module):
         out = None if kwargs else compact_forward(self, input, args)
         if out is None:
             out = self._plain_forward(input, *args, **kwargs)
-        return self.activation_post_process(out, input)  # type: ignore[no-any-return]
+            return self.activation_post_process(out, input)  # type: ignore[no-any-return]
+        result: Tensor = self.activation_post_process(out, input)
+        if is_recomputing():
+            note_post_process(self.activation_post_process, result, out, input)
+        return result
 
     def _plain_forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Compute what comes before the post process with torch's own operations."""

@@ -141,6 +141,8 @@ class SignForm(NamedTuple):
         scale: What a weight's signs are multiplied by, of shape ``(O,)``, or None.
         mean: ``scale`` is the mean of ``abs(latent)`` over each filter, without a graph, and the
             gradient goes through that mean too.
+        draws: The signs are not those of the latent, but what ``function.forward`` draws of it. The
+            gradient is that of :class:`bnn.ops.SignActivation`, and there is no scale.
     """
 
     latent: Tensor
@@ -148,6 +150,7 @@ class SignForm(NamedTuple):
     parameters: tuple[Any, ...] = ()
     scale: Tensor | None = None
     mean: bool = False
+    draws: bool = False
 
 
 class BinarizerBase(nn.Module):
@@ -194,11 +197,20 @@ Allowed: derivative_funct, t.
         """
         return None
 
+    def is_repeatable(self) -> bool:
+        """Say whether computing once more gives the same, and leaves everything as it was.
+
+        The backward pass then may do it, in the place of keeping the result. The default says so
+        where :meth:`depends_on` does not have None.
+        """
+        return self.depends_on() is not None
+
     def sign_form(self, x: Tensor) -> SignForm | None:  # noqa: ARG002
         """Return the sign that :meth:`forward` computes of ``x``, or None if it is not just that.
 
         None, the default, is always right; so is a subclass that gives None where it cannot tell
-        whether a further subclass changed the forward. The same ``x`` gives the same form.
+        whether a further subclass changed the forward. The same ``x`` gives the same form: what it
+        depends on besides are the binarizer's own parameters and buffers.
         """
         return None
 

@@ -61,6 +61,10 @@ class RealToBinaryGateBinarizer(BinarizerBase):
         self.expand = nn.Linear(hidden, out, bias=False, device=device, dtype=dtype)
         self.axes = weight.dim() - 2 if isinstance(module, _ConvNd) else 0
 
+    def is_repeatable(self) -> bool:
+        """Say that it is, unless a subclass has a forward of its own."""
+        return self._state(RealToBinaryGateBinarizer) is not None
+
     def forward(self, layer_out: Tensor, layer_in: Tensor) -> Tensor:
         """Return ``layer_out`` times the gate, in ``layer_out``'s dtype."""
         x = layer_in
