@@ -15,7 +15,7 @@ from bnn.config import BConfig, Binarizer
 from bnn.errors import ConfigError
 from bnn.layers.compact import compact_forward, note_post_process
 from bnn.layers.kept import kept_factors
-from bnn.layers.levels import Factors, gives_factors, input_factors, product
+from bnn.layers.levels import Factors, gives_factors, input_factors, product_of_levels
 from bnn.layers.product import Product
 from bnn.layers.recompute import is_recomputing
 from bnn.ops.base import BinarizerFactory, WeightBinarizer, constructor_parameters
@@ -72,16 +72,26 @@ class BinaryLayer(nn.Module):
 
     def _plain_forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Compute what comes before the post process with torch's own operations."""
+        return self._of_levels(self._input_factors(x), *args, **kwargs)
+
+    def _of_levels(self, levels: Factors, *args: Any, **kwargs: Any) -> Tensor:
+        """Compute likewise, for an input that is binarized."""
         binarizer = self.weight_pre_process
         if isinstance(binarizer, nn.Identity):
-            x = self.activation_pre_process(x)
-            return self._compute(x, binarizer(self.weight), self.bias, *args, **kwargs)
-        levels = input_factors(self.activation_pre_process, x)
+            return self._compute(
+                levels.integers, binarizer(self.weight), self.bias, *args, **kwargs
+            )
         weight = kept_factors(self, binarizer, self.weight, self._factors)
         if levels.are_plain and weight.offset is None:
             out = self._compute(levels.integers, weight.integers, None, *args, **kwargs)
             return _affine(out, weight.scale, self.bias, spatial=weight.integers.dim() - 2)
-        return product(self, levels, weight, *args, **kwargs)
+        return product_of_levels(self, levels, weight, *args, **kwargs)
+
+    def _input_factors(self, x: Tensor) -> Factors:
+        """Return the binarized input; beside float weights, all of it is in the first factor."""
+        if isinstance(self.weight_pre_process, nn.Identity):
+            return Factors(self.activation_pre_process(x))
+        return input_factors(self.activation_pre_process, x)
 
     def _factors(self) -> Factors:
         """Return the binarized weight, and the scale and offset that are left for the output."""

@@ -1,6 +1,7 @@
 """Binary layers that keep bits, or nothing, for the backward pass in the place of floats.
 
-A layer that may is one autograd function: of signs, that of :mod:`bnn.layers.sign_product`.
+A layer that may is one autograd function: where both operands are signs, that of
+:mod:`bnn.layers.sign_product`, else that of :mod:`bnn.layers.level_product`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from bnn.config import Identity
+from bnn.layers.level_product import LevelCall, LevelProduct
 from bnn.layers.product import Product
 from bnn.layers.recompute import (
     is_recomputing,
@@ -19,7 +22,7 @@ from bnn.layers.recompute import (
     record_without_keeping,
 )
 from bnn.layers.sign_product import Operand, Sign, SignCall, SignProduct
-from bnn.ops.base import BinarizerBase, SignForm
+from bnn.ops.base import BinarizerBase, InputBinarizer, SignForm
 from bnn.ops.compact import is_compact, kernels_for
 
 if TYPE_CHECKING:
@@ -43,12 +46,73 @@ def compact_forward(layer: BinaryLayer, x: Tensor, args: tuple[Any, ...]) -> Ten
         return None
     with record_without_keeping():
         weight_form = _sign_form(layer.weight_pre_process, weight)
-    x_form = None if weight_form is None else _sign_form(layer.activation_pre_process, x)
-    if x_form is None or weight_form is None:
+    x_form = _sign_form(layer.activation_pre_process, x)
+    if x_form is not None and kernels_for(x_form.latent) is None:
         return None
-    if kernels_for(x_form.latent, weight_form.latent, weight_form.scale) is None:
+    if x_form is None or weight_form is None:
+        return _product_of_levels(layer, x, kernels, product, x_form, weight_form)
+    if kernels_for(weight_form.latent, weight_form.scale) is None:
         return None
     return _product_of_signs(layer, x, kernels, product, x_form, weight_form)
+
+
+def _product_of_levels(
+    layer: BinaryLayer,
+    x: Tensor,
+    kernels: Any,
+    product: Product,
+    x_form: SignForm | None,
+    weight_form: SignForm | None,
+) -> Tensor | None:
+    """Compute a layer of which one operand at most is signs; None where it must not be repeated."""
+    x_stage, weight_stage = layer.activation_pre_process, layer.weight_pre_process
+    keeps_bits = x_form is not None and x_form.latent is x and Sign.of(x_form).is_clipped
+    if not ((keeps_bits or _is_repeatable(x_stage)) and _is_repeatable(weight_stage)):
+        return None
+    if isinstance(x_stage, nn.Identity) and isinstance(weight_stage, nn.Identity):
+        return None
+    if getattr(product, "pad_value", 0) and isinstance(x_stage, InputBinarizer):
+        return None  # its scale and offset would be those of the padding too
+    learnt = [[p for p in s.parameters() if p.requires_grad] for s in (x_stage, weight_stage)]
+    changeable = [t for s in (x_stage, weight_stage) for t in (*s.parameters(), *s.buffers())]
+    if is_recomputing():
+        note_batch_norm(x)
+    call = LevelCall(
+        layer=layer,
+        kernels=kernels,
+        product=product,
+        x_stage=x_stage,
+        weight_stage=weight_stage,
+        learnt=(tuple(learnt[0]), tuple(learnt[1])),
+        signs=(x_form is not None, weight_form is not None),
+        changeable=tuple(changeable),
+    )
+    parameters = (*call.learnt[0], *call.learnt[1])
+    if not keeps_bits or x_form is None:
+        repeated: Tensor = LevelProduct.apply(x, layer.weight, layer.bias, call, None, *parameters)
+        return repeated
+    form, batch = _one_batch_axis(x_form, product)
+    operand = Operand.of(form)
+    _measure(x_stage, x, operand)
+    edge = _Edge.apply(form.latent)
+    out: Tensor = LevelProduct.apply(edge, layer.weight, layer.bias, call, operand, *parameters)
+    return out if len(batch) == 1 else out.reshape(*batch, *out.shape[1:])
+
+
+def _one_batch_axis(form: SignForm, product: Product) -> tuple[SignForm, torch.Size]:
+    """Return the form of an input with one axis before the channels, and those that it had."""
+    x = form.latent
+    batch = x.shape[: x.dim() - product.axes - 1]
+    if len(batch) != 1:
+        form = form._replace(latent=x.reshape(-1, *x.shape[len(batch) :]))
+    return form, batch
+
+
+def _is_repeatable(stage: nn.Module) -> bool:
+    """Say whether the backward pass may run a stage once more."""
+    if type(stage) in (nn.Identity, Identity):
+        return not (stage._forward_hooks or stage._forward_pre_hooks)
+    return isinstance(stage, BinarizerBase) and not _is_watched(stage) and stage.is_repeatable()
 
 
 def _product_of_signs(
@@ -60,7 +124,7 @@ def _product_of_signs(
     weight_form: SignForm,
 ) -> Tensor:
     stage, binarizer, weight = layer.activation_pre_process, layer.weight_pre_process, layer.weight
-    scale, latent = weight_form.scale, x_form.latent
+    scale = weight_form.scale
     derives = weight_form.latent is not weight or (scale is not None and scale.requires_grad)
     changeable = [p for p in (*x_form.parameters, *weight_form.parameters) if torch.is_tensor(p)]
     learnt: list[Tensor] = []
@@ -69,23 +133,21 @@ def _product_of_signs(
         changeable += [*binarizer.parameters(), *binarizer.buffers()]
     if is_recomputing():
         note_batch_norm(x)
-        if latent is not x:
-            note_output(latent, _Latent(stage), x, *stage.parameters())
+        if x_form.latent is not x:
+            note_output(x_form.latent, _Latent(stage), x, *stage.parameters())
     call = SignCall(
         kernels=kernels,
         product=product,
-        x_sign=Sign(x_form.function, x_form.parameters),
-        weight_sign=Sign(weight_form.function, weight_form.parameters),
+        x_sign=Sign.of(x_form),
+        weight_sign=Sign.of(weight_form),
         mean=weight_form.mean,
         derives=binarizer if derives else None,  # type: ignore[arg-type]  # it has a form
         changeable=tuple(changeable),
     )
-    batch = latent.shape[: latent.dim() - product.axes - 1]
-    if len(batch) != 1:
-        latent = latent.reshape(-1, *latent.shape[len(batch) :])
-    operands = Operand.of(x_form._replace(latent=latent)), Operand.of(weight_form)
+    x_form, batch = _one_batch_axis(x_form, product)
+    operands = Operand.of(x_form), Operand.of(weight_form)
     _measure(stage, x, operands[0])
-    edge = _Edge.apply(latent) if call.x_sign.is_clipped else latent
+    edge = _Edge.apply(x_form.latent) if call.x_sign.is_clipped else x_form.latent
     out: Tensor = SignProduct.apply(edge, weight, layer.bias, call, *operands, *learnt)
     return out if len(batch) == 1 else out.reshape(*batch, *out.shape[1:])
 
@@ -139,7 +201,7 @@ def _sign_form(stage: nn.Module, x: Tensor) -> SignForm | None:
     if not isinstance(stage, BinarizerBase) or _is_watched(stage):
         return None
     form = stage.sign_form(x)
-    if form is not None and form.draws and not Sign(form.function, ()).is_clipped:
+    if form is not None and form.draws and not Sign.of(form).is_clipped:
         return None  # its gradient may depend on what was drawn
     return form
 

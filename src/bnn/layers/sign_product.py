@@ -32,6 +32,11 @@ class Sign:
     function: type[torch.autograd.Function]
     parameters: tuple[Any, ...]
 
+    @classmethod
+    def of(cls, form: SignForm) -> Sign:
+        """Return that of a binarizer's form."""
+        return cls(form.function, form.parameters)
+
     @property
     def is_clipped(self) -> bool:
         """Whether the gradient takes one bit for each place."""
@@ -124,7 +129,7 @@ class _Context:
         self.saved_tensors, self.parameters = (x,), parameters
 
 
-class _Revealed(torch.autograd.Function):
+class Revealed(torch.autograd.Function):
     """The straight-through signs of the tensor that an edge stands for."""
 
     @staticmethod
@@ -136,12 +141,14 @@ class _Revealed(torch.autograd.Function):
         stride: tuple[int, ...],
         kernels: Any,
     ) -> Tensor:
+        """Return the signs."""
         ctx.save_for_backward(bits)
         ctx.arguments = stride, kernels
         return signs.view_as(signs)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """Pass the gradient where the bit is 1."""
         (bits,) = ctx.saved_tensors
         return KeepBits.apply(grad, bits, *ctx.arguments), None, None, None, None
 
@@ -169,7 +176,7 @@ class SignProduct(torch.autograd.Function):
         x_bits = x.bits(k)
         weight_bits = w.bits(k) if product.has_kernel or w.drawn is not None else None
         if product.has_kernel:
-            channels, layout = x.latent.shape[1], _layout(x.latent, w.latent)
+            channels, layout = x.latent.shape[1], output_layout(x.latent, w.latent)
             compute = _product_of_bits(k, product, channels, layout)
             out = compute(x_bits, weight_bits, scale, bias)
             if is_recomputing():  # an optimizer may change the vectors before the backward pass
@@ -209,7 +216,7 @@ class SignProduct(torch.autograd.Function):
             (needs_x, needs_weight),
         )
         if grad_x is not None:
-            grad_x = _like(grad_x, ctx.x_shape, ctx.x_stride)
+            grad_x = like(grad_x, ctx.x_shape, ctx.x_stride)
             if call.x_sign.is_clipped:
                 grad_x = k.keep_bits_(grad_x, clip)
             else:
@@ -217,7 +224,7 @@ class SignProduct(torch.autograd.Function):
         grad_weight: Tensor | None = None
         grads_learnt: list[Tensor | None] = [None] * len(needs_learnt)
         if grad_signs is not None:
-            grad_signs = _like(grad_signs, latent.shape, latent.stride())
+            grad_signs = like(grad_signs, latent.shape, latent.stride())
             grad_weight, grad_scale = _latent_gradient(call, grad_signs, latent, scale, needs_scale)
             if form is not None:
                 found = _through(form, grad_weight, grad_scale, [leaf, *_learnt(call.derives)])
@@ -260,18 +267,18 @@ def _differentiable_gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ..
     call: SignCall = ctx.call
     k, product = call.kernels, call.product
     edge, x_bits, clip, weight, drawn, scale, bias, *_ = ctx.saved_tensors
-    latent, learnt = weight, _learnt(call.derives)
+    latent, learnt, weight_sign = weight, _learnt(call.derives), call.weight_sign
     if call.derives is not None:
         form = call.derives.sign_form(weight)
         assert form is not None  # noqa: S101 - the same weight gives the same form
-        latent, scale = form.latent, form.scale
+        latent, scale, weight_sign = form.latent, form.scale, Sign.of(form)
     if call.x_sign.is_clipped:
         x: Tensor = k.signs_of_bits(x_bits, ctx.x_shape[1], channels_last=False)
         if clip is not None:
-            x = _Revealed.apply(edge, x, clip, ctx.x_stride, k)
+            x = Revealed.apply(edge, x, clip, ctx.x_stride, k)
     else:
         x = call.x_sign.apply(edge)
-    w = call.weight_sign.apply(latent)
+    w = weight_sign.apply(latent)
     if drawn is not None:
         w = k.signs_of_bits(drawn, latent.shape[1], channels_last=False) + (w - w.detach())
     out = product.floats(x, w)
@@ -304,7 +311,7 @@ def _product_of_bits(
     return compute
 
 
-def _layout(x: Tensor, weight: Tensor) -> torch.memory_format:
+def output_layout(x: Tensor, weight: Tensor) -> torch.memory_format:
     """Return what torch's convolution would give its output."""
     if x.dim() == 4 and any(
         t.is_contiguous(memory_format=torch.channels_last) and not t.is_contiguous()
@@ -319,7 +326,7 @@ def _scaled_signs(
 ) -> Tensor:
     if drawn is not None:
         signs: Tensor = call.kernels.signs_of_bits(drawn, weight.shape[1], channels_last=False)
-        return _like(signs, weight.shape, weight.stride())
+        return like(signs, weight.shape, weight.stride())
     if _is_by_row(call.product, weight):
         return call.kernels.scaled_signs(weight, scale)  # type: ignore[no-any-return]
     signs = sign(weight)
@@ -356,7 +363,7 @@ def _is_by_row(product: Product, weight: Tensor) -> bool:
     )
 
 
-def _like(x: Tensor, shape: torch.Size, stride: tuple[int, ...]) -> Tensor:
+def like(x: Tensor, shape: torch.Size, stride: tuple[int, ...]) -> Tensor:
     """Return ``x``, or a copy of it, with these strides: what bits in memory order stand for."""
     if x.stride() == stride:
         return x

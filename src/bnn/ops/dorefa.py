@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bnn.errors import ConfigError
-from bnn.ops.base import InputBinarizer, WeightBinarizer, binarizers
+from bnn.ops.base import InputBinarizer, SignForm, WeightBinarizer, binarizers
 from bnn.ops.filters import nonzero, output_count, transposed_groups
 from bnn.ops.sign import SignFunction, sign
 
@@ -149,6 +149,16 @@ class DoReFaWeightBinarizer(WeightBinarizer):
     def depends_on(self) -> Hashable | None:
         """Return the arguments."""
         return self._state(DoReFaWeightBinarizer, self.bits, self._transposed)
+
+    def sign_form(self, x: Tensor) -> SignForm | None:
+        """Return the sign that one bit is, unless all weights are 0: there the signs are none."""
+        if self._state(DoReFaWeightBinarizer) is None or self.bits != 1:
+            return None
+        scale = x.detach().abs().mean()
+        if not scale:
+            return None
+        scales = scale.repeat(output_count(x, self._transposed))
+        return SignForm(x, _UnscaledSign, (scale,), scales)
 
     def decompose(self, weight: Tensor) -> tuple[Tensor, Tensor]:
         """Return the signs, or odd integers from -n to n, and the scale of shape ``(O,)``.

@@ -69,7 +69,8 @@ class RealToBinaryGateBinarizer(BinarizerBase):
         """Return ``layer_out`` times the gate, in ``layer_out``'s dtype."""
         x = layer_in
         if self.axes:
-            x = x.mean(tuple(range(-self.axes, 0)))
+            # Float sums depend on the order of adding, and that on the memory format.
+            x = x.contiguous().mean(tuple(range(-self.axes, 0)))
         gate = torch.sigmoid(self.expand(F.relu(self.reduce(x))))
         gate = gate.view(*gate.shape, *[1] * self.axes)
         return layer_out * gate.to(layer_out.dtype)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bnn.ops.base import WeightBinarizer, binarizers
+from bnn.ops.base import SignForm, WeightBinarizer, binarizers
 from bnn.ops.filters import nonzero, output_count, transposed_groups
 from bnn.ops.sign import SignFunction, sign
 
@@ -90,6 +90,14 @@ class LSQWeightBinarizer(WeightBinarizer):
     def depends_on(self) -> Hashable | None:
         """Return the scale, and where the filters are."""
         return self._state(LSQWeightBinarizer, self.scale.item(), self._transposed)
+
+    def sign_form(self, x: Tensor) -> SignForm | None:
+        """Return the sign that is taken, unless the scale is 0: there the signs are none."""
+        if self._state(LSQWeightBinarizer) is None or not self.scale:
+            return None
+        scale = _ScaledGradient.apply(self.scale.to(x.dtype), max(x.numel(), 1) ** -0.5)
+        scales = scale.repeat(output_count(x, self._transposed))
+        return SignForm(x, _SteppedSign, (scale,), scales)
 
     def decompose(self, weight: Tensor) -> tuple[Tensor, Tensor]:
         """Return the signs, and the scale as a vector of shape ``(O,)``; if s is 0, 0 and 1."""
