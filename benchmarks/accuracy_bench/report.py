@@ -75,7 +75,7 @@ def table(report: Mapping[str, Any]) -> str:
         "",
         f"Mean of {report['seeds']} seeds, each with its own held-out split; the spread is the "
         "standard deviation over them. The time is that of the shortest run, on a shared machine.",
-        "dorefa-1w2a has 2-bit activations, ternary 2-bit weights; the best method is one of 1 bit.",
+        "dorefa-1w2a has 2-bit activations, ternary 2-bit weights; the best method is of 1 bit.",
     ]
     for data, settings in report["settings"].items():
         lines.append(f"{data}: resnet8, {json.dumps(settings)}.")
