@@ -18,6 +18,7 @@ constexpr std::size_t kChunkBytes = 64 << 10;    // of x: it is read again for e
 constexpr std::size_t kGroupBytes = 8 << 10;     // of sums that an epilogue takes at once
 constexpr std::size_t kShortRun = 12;            // floats: shorter runs are cut into single ones
 constexpr std::size_t kPartFilters = kWordBits;
+constexpr std::size_t kFewChannels = 16;  // kernels with so many lanes finish fewer by masks
 
 bool is_pointwise(const ConvShape& s) {
   return s.kernel_h == 1 && s.kernel_w == 1 && s.stride_h == 1 && s.stride_w == 1 &&
@@ -359,8 +360,11 @@ void FloatPlan::run(const float* x, const void* panel, const Epilogue& epilogue)
   FloatSteps steps;
   steps.channels = s.out_channels;
   const std::size_t multiple = epilogue.bits == nullptr ? step_channels_ : bit_channels_;
+  steps.few =
+      epilogue.bits == nullptr && s.out_channels < kFewChannels && step_channels_ == kFewChannels;
   const bool direct = (parted || window_ != Window::kProducts) && multiple != 0 &&
-                      s.out_channels % multiple == 0 && are_kernel_steps(epilogue, &steps);
+                      (steps.few || s.out_channels % multiple == 0) &&
+                      are_kernel_steps(epilogue, &steps);
   const std::size_t stride =
       narrow ? s.out_channels : words(filters) * kWordBits + (parted ? 0 : kWordBits);
   const std::size_t tile_bytes = most_pixels_ * s.stride_w * s.channels * sizeof(float);

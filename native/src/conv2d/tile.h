@@ -32,6 +32,7 @@ struct FloatSteps {
   const float* bit_scale = nullptr;
   const float* bit_shift = nullptr;
   std::size_t channels = 0;  // of all outputs: multiples of the kernel's vectors
+  bool few = false;          // or fewer than its 16 lanes, without bits
 };
 
 // Whether the kernels can take an epilogue's steps, and which ones those are. Bits ask for a kernel
