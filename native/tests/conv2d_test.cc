@@ -383,8 +383,8 @@ void stems_are_pooled(Isa isa) {
 void orders(Isa isa) {
   for (int round = 0; round < effort(100); ++round) {
     const Threads restore(random().one_in(4) ? 3 : 1);
-    const std::size_t batch = random().between(0, 3), channels = random().between(1, 70);
-    const std::size_t pixels = random().between(1, 300);
+    const std::size_t batch = random().between(0, 3), pixels = random().between(1, 300);
+    const std::size_t channels = random().one_in(4) ? 64 : random().between(1, 70);
     const Floats x = floats(batch * channels * pixels);
     Floats nhwc(x.size()), back(x.size());
     to_nhwc(batch, channels, pixels, x.data(), nhwc.data(), isa);
@@ -393,9 +393,9 @@ void orders(Isa isa) {
       const std::size_t p = i % pixels, c = i / pixels % channels, b = i / pixels / channels;
       check(nhwc[(b * pixels + p) * channels + c] == x[i] && back[i] == x[i], "element %zu", i);
     }
-    const std::vector<std::size_t> parts = {channels, 3, channels};
+    const std::vector<std::size_t> parts = {channels, channels, 3};
     const Floats three = floats(batch * pixels * 3);
-    const float* inputs[] = {nhwc.data(), three.data(), nhwc.data()};
+    const float* inputs[] = {nhwc.data(), nhwc.data(), three.data()};
     Floats joined(batch * pixels * (2 * channels + 3)), relu(joined.size());
     Epilogue e;
     e.out = joined.data();
@@ -405,10 +405,39 @@ void orders(Isa isa) {
     concat(batch * pixels, 3, inputs, parts.data(), e, isa);
     for (std::size_t i = 0; i < joined.size(); ++i) {
       const std::size_t row = i / (2 * channels + 3), c = i % (2 * channels + 3);
-      const float want = c < channels       ? nhwc[row * channels + c]
-                         : c < channels + 3 ? three[row * 3 + c - channels]
-                                            : nhwc[row * channels + c - channels - 3];
+      const float want = c < 2 * channels ? nhwc[row * channels + c % channels]
+                                          : three[row * 3 + c - 2 * channels];
       check(joined[i] == want && relu[i] == std::max(want, 0.0f), "joined %zu", i);
+    }
+  }
+}
+
+void products(Isa isa) {
+  for (int round = 0; round < effort(100); ++round) {
+    const Threads restore(random().one_in(4) ? 3 : 1);
+    const std::size_t batch = random().between(0, 3), pixels = random().between(1, 300);
+    const std::size_t channels = random().between(1, 130), rows = batch * pixels;
+    const bool gate = random().one_in(2);
+    const Floats x = floats(rows * channels), by = floats((gate ? batch : rows) * channels);
+    Floats got(x.size()), level(x.size());
+    std::vector<word_t> bits(rows * words(channels), ~word_t{0});
+    Epilogue e;
+    e.out = got.data();
+    e.bits = bits.data();
+    e.first_activation = Activation::kRelu;
+    e.bit_shift = x.data();
+    multiply(rows, channels, x.data(), by.data(), gate ? pixels : 1, e, isa);
+    e.out = level.data();
+    e.bits = nullptr;
+    bnn::level(rows, channels, x.data(), 3, 1, e, isa);
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      const std::size_t row = i / channels, c = i % channels;
+      const float want = std::max(x[i] * by[(gate ? row / pixels : row) * channels + c], 0.0f);
+      check(got[i] == want, "product %zu", i);
+      const word_t word = bits[row * words(channels) + c / kWordBits];
+      check((word >> c % kWordBits & 1) == (want + x[c] < 0), "bit %zu", i);
+      const float r = std::nearbyint(std::min(std::max(x[i], 0.0f), 1.0f) * 3) - 1.5f;
+      check(level[i] == std::max(r < 0 ? r + 1 : r - 1, 0.0f), "level %zu", i);
     }
   }
 }
@@ -424,6 +453,7 @@ const Registration table([] {
   add_for_each_isa("conv2d", "epilogues_are_maps", epilogues_are_maps);
   add_for_each_isa("conv2d", "pooling", pooling);
   add_for_each_isa("conv2d", "orders", orders);
+  add_for_each_isa("conv2d", "products", products);
 });
 
 }  // namespace
