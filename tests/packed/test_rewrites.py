@@ -217,3 +217,21 @@ def test_two_norms_in_a_row_are_one_map():
     packed = bnn.pack(model, x)
     with torch.no_grad():
         assert torch.equal(packed(x), model(x))
+
+
+def test_a_gate_runs_within_inference_mode_and_behind_it():
+    model, x = Gated().eval(), torch.randn(2, 64, 8, 8)
+    packed = bnn.pack(model, x)
+    with torch.inference_mode():
+        first = packed(x)
+    assert torch.equal(packed(x), first)  # in the same memory
+    with torch.inference_mode():
+        assert torch.equal(packed(x), first)
+    assert torch.equal(packed(x.clone().requires_grad_()), first)
+    sigmoid = nn.Sequential(conv(8, 8), nn.AdaptiveAvgPool2d(1), nn.Sigmoid()).eval()
+    x = torch.randn(2, 8, 6, 5)
+    packed = bnn.pack(sigmoid, x)  # the network's output is what torch writes
+    with torch.inference_mode():
+        got = packed(x)
+    torch.testing.assert_close(got, sigmoid(x))
+    assert torch.equal(packed(x), got)

@@ -357,7 +357,8 @@ class _Workspace:
     """The memory of one run: two runs at once have one each."""
 
     def __init__(self, plan: Plan) -> None:
-        self.arena = runtime.aligned(plan.arena_bytes)
+        with torch.inference_mode(mode=False):  # else torch would write there only in that mode
+            self.arena = runtime.aligned(plan.arena_bytes)
         base = self.arena.data_ptr()
         self.addresses = [base + max(offset, 0) for offset in plan.offsets]
         for slot, address in plan.constants.items():
@@ -487,9 +488,10 @@ class Plan:
         if memory is None:
             memory = workspace.views.get(slot)
         if memory is None:
-            kept = self._slots[slot]
-            block = workspace.arena[self.offsets[slot] : self.offsets[slot] + kept.bytes]
-            memory = workspace.views[slot] = block.view(kept.dtype).view(kept.shape)
+            kept = self._slots[slot]  # kept from run to run, of which not all are in that mode
+            with torch.inference_mode(mode=False):
+                block = workspace.arena[self.offsets[slot] : self.offsets[slot] + kept.bytes]
+                memory = workspace.views[slot] = block.view(kept.dtype).view(kept.shape)
         return memory
 
     def _result(self, value: int, workspace: _Workspace, tensors: dict[int, Tensor]) -> Tensor:
