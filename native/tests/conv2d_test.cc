@@ -109,6 +109,24 @@ void layers_of_networks(Isa isa) {
   }
 }
 
+// As of MeliusNet's stem, whose groups are computed in pairs where vectors are of 16.
+void groups_of_eight_filters(Isa isa) {
+  for (int round = 0; round < effort(30); ++round) {
+    const Threads restore(random().one_in(3) ? 3 : 1);
+    ConvShape s = linear(random().between(1, 2), 0, 0);
+    s.groups = 4 * random().between(1, 3);
+    s.channels = s.groups * (random().one_in(2) ? 4 : 8);
+    s.out_channels = s.groups * 8;
+    s.height = random().between(1, 9);
+    s.width = random().between(1, 40);
+    s.kernel_h = random().between(1, 3);
+    s.kernel_w = random().between(1, 3);
+    s.stride_h = s.stride_w = random().between(1, 2);
+    s.pad_top = s.pad_bottom = s.pad_left = s.pad_right = random().between(1, 2);
+    compare(s, isa);
+  }
+}
+
 ConvShape random_stem() {
   ConvShape s = linear(random().between(1, 2), random().between(1, 4), random().between(48, 130));
   s.height = random().between(1, 50);
@@ -446,6 +464,7 @@ const Registration table([] {
   add_for_each_isa("conv2d", "random_shapes", random_shapes);
   add_for_each_isa("conv2d", "tails", tails);
   add_for_each_isa("conv2d", "layers_of_networks", layers_of_networks);
+  add_for_each_isa("conv2d", "groups_of_eight_filters", groups_of_eight_filters);
   add_for_each_isa("conv2d", "stems", stems);
   add_for_each_isa("conv2d", "stems_are_mapped", stems_are_mapped);
   add_for_each_isa("conv2d", "stems_are_pooled", stems_are_pooled);
