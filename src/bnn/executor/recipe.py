@@ -32,6 +32,7 @@ class RecipeStep:
         name: The step's key in the file.
         bconfig: The stages that its layers get.
         ignore_layer_names: Names and patterns of layers left as they are; each must match.
+        only_binary: Convert only layers that are binary when the network is made.
         ignore_if_present: The same, but one that matches no layer is passed over: for a recipe
             that is not written for one network, for example ``$downsample$``.
         epochs: Epochs to train.
@@ -52,6 +53,7 @@ class RecipeStep:
 
     name: str
     bconfig: BConfig
+    only_binary: bool = False
     ignore_layer_names: tuple[str, ...] = ()
     ignore_if_present: tuple[str, ...] = ()
     epochs: int | None = None
@@ -81,6 +83,7 @@ class Recipe:
         source: The mapping it was read from, plain data: :func:`load_recipe` takes it again.
         data: The data set for which epochs, batch sizes and network are given, or empty.
         model: ``name``, ``args`` and ``elsewhere`` of the network that it is made for, or None.
+        enlarge_to: Pixels to which images of a smaller side are enlarged, or None.
         file: What messages call it.
         folder: Where the file lies, to which paths in it are relative.
     """
@@ -92,6 +95,7 @@ class Recipe:
     source: Plain
     data: str = ""
     model: Plain | None = None
+    enlarge_to: int | None = None
     file: str = "recipe"
     folder: Path = Path()
 
@@ -190,6 +194,7 @@ Allowed: pre_activation, post_activation, weight, ...
         source=content,
         data=top.get("data", ""),
         model=top.get("model"),
+        enlarge_to=top.get("enlarge_to"),
         file=file,
         folder=folder,
     )

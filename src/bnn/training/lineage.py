@@ -138,7 +138,8 @@ class Lineage:
         except Exception as error:
             raise ConfigError(
                 f"the network does not take the images of {self.config.data}, "
-                f"{tuple(images.shape)} as a batch of 2: {str(error).splitlines()[0]}"
+                f"{tuple(images.shape)} as a batch of 2: {str(error).splitlines()[0]} If they are "
+                "too small for it, enlarge_to (--enlarge-to) makes them larger."
             ) from error
         logits = logits[0] if isinstance(logits, tuple) else logits
         got = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
