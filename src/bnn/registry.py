@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Generic, TypeVar
 
 from bnn.errors import ConfigError, UnknownNameError
+from bnn.values import shown
 
 T = TypeVar("T")
 
@@ -30,7 +31,7 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
         "no recipe named 'to-step'. Did you mean 'two-step'? Known: two-step, xnor-net"
     """
     names = sorted(known)
-    return f"no {kind} named {name!r}.{did_you_mean(name, names)} Known: {', '.join(names)}"
+    return f"no {kind} named {shown(name)}.{did_you_mean(name, names)} Known: {', '.join(names)}"
 
 
 class Registry(Generic[T]):

@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterable, Sequence
 
 from bnn.errors import ConfigError, LayerNotFoundError
+from bnn.patterns import compile_pattern
+from bnn.values import shown
 
 FIRST, LAST = "_first_", "_last_"
 
@@ -14,11 +16,13 @@ FIRST, LAST = "_first_", "_last_"
 def as_names(names: Iterable[str], argument: str) -> list[str]:
     """Return the names as a list, refusing a bare string and entries that are no strings."""
     if isinstance(names, str):
-        raise ConfigError(f"{argument} got the string {names!r}; give a list: [{names!r}].")
+        raise ConfigError(
+            f"{argument} got the string {shown(names)}; give a list: [{shown(names)}]."
+        )
     listed = list(names)
     for name in listed:
         if not isinstance(name, str):
-            raise ConfigError(f"{argument} has {name!r}; every entry must be a layer's name.")
+            raise ConfigError(f"{argument} has {shown(name)}; every entry must be a layer's name.")
     return listed
 
 
@@ -41,7 +45,7 @@ def select_layers(
 
     Raises:
         LayerNotFoundError: If nothing matches; the message shows the closest names.
-        ConfigError: If the regular expression is malformed.
+        ConfigError: If the regular expression is malformed, or could take too long.
 
     Example:
         >>> select_layers("$^block$", ["stem", "block1", "block2", "fc"], argument="names")
@@ -50,7 +54,7 @@ def select_layers(
     if pattern in (FIRST, LAST):
         if not layers:
             raise LayerNotFoundError(
-                f"{argument} has {pattern!r}, but the model has no convertible layer."
+                f"{argument} has {shown(pattern)}, but the model has no convertible layer."
             )
         return [layers[0] if pattern == FIRST else layers[-1]]
     if len(pattern) > 1 and pattern[0] == pattern[-1] == "$":
@@ -62,30 +66,28 @@ def select_layers(
 
 def _search(pattern: str, layers: Sequence[str], argument: str) -> list[str]:
     try:
-        expression = re.compile(pattern[1:-1])
-    except re.error as error:
-        raise ConfigError(
-            f"{argument} has {pattern!r}, which is no regular expression: {error}."
-        ) from error
+        expression = compile_pattern(pattern[1:-1])
+    except ConfigError as error:
+        raise ConfigError(f"{argument} has {shown(pattern)}, which {error}") from error
     found = [name for name in layers if expression.search(name)]
     if not found:
-        shown = ", ".join(map(repr, layers[:3])) or "none"
+        examples = ", ".join(map(shown, layers[:3])) or "none"
         raise LayerNotFoundError(
-            f"{argument} has {pattern!r}, which matches no convertible layer.\n"
-            f"  The first of {len(layers)} layers: {shown}."
+            f"{argument} has {shown(pattern)}, which matches no convertible layer.\n"
+            f"  The first of {len(layers)} layers: {examples}."
         )
     return found
 
 
 def _not_found(pattern: str, layers: Sequence[str], argument: str, others: set[str]) -> str:
-    lines = [f"{argument} has {pattern!r}, but the model has no such layer."]
+    lines = [f"{argument} has {shown(pattern)}, but the model has no such layer."]
     if pattern in others:
-        lines = [f"{argument} has {pattern!r}, which is a module but not a convertible layer."]
+        lines = [f"{argument} has {shown(pattern)}, which is a module but not a convertible layer."]
         inside = [name for name in layers if name.startswith(f"{pattern}.")]
         if inside:
             lines.append(f"  For the {len(inside)} layers in it, use '$^{re.escape(pattern)}\\.$'.")
     near = difflib.get_close_matches(pattern, layers, n=3)
     if near:
-        lines.append(f"  Closest names: {', '.join(map(repr, near))}.")
+        lines.append(f"  Closest names: {', '.join(map(shown, near))}.")
     lines.append("  Use '$pattern$' for a regular expression.")
     return "\n".join(lines)

@@ -1,6 +1,7 @@
 """Recipes as files: the packaged ones, and files that are wrong in every way we know."""
 
 import json
+import time
 
 import pytest
 import yaml
@@ -12,6 +13,7 @@ from bnn.config import Identity
 from bnn.errors import BnnError, ConfigError, RecipeError
 from bnn.executor import load_recipe, packaged_recipes
 from bnn.ops import AdvancedInputBinarizer, BasicInputBinarizer, XNORWeightBinarizer
+from bnn.values import shown
 
 
 def write(tmp_path, text, name="mine.yaml"):
@@ -90,10 +92,14 @@ WRONG = {
     "step0: {weight: {name: XNORWeightBinarizer, args: {alpha: 1}}}": r"step0.weight.args: XNORW.*"
     r"no argument 'alpha'.*Allowed: compute_alpha, center_weights, detach_alpha",
     "step0: {weight: {name: XNORWeightBinarizer, args: {compute_alpha: maybe}}}": "step0.weight."
-    "args.compute_alpha: must be of type bool, got 'maybe'",
-    "step0: {pre_activation: {name: AdvancedInputBinarizer, args: {t: fast}}}": "args.t: must be",
+    "args.compute_alpha: must be true or false, got 'maybe'",
+    "step0: {pre_activation: {name: AdvancedInputBinarizer, args: {t: fast}}}": "args.t: must be a "
+    "number, got 'fast'",
     "step0: {pre_activation: {name: BasicScaleBinarizer}}": r"takes \(layer output, layer input\), "
     "so it cannot be a pre_activation",
+    "step0: {weight: {name: XNORWeightBinarizer, args: {module: 3}}}": "step0.weight.args.module: "
+    "is the layer that is converted. Leave it out.",
+    "step0: {post_activation: {name: BasicScaleBinarizer, args: {module: null}}}": "args.module: i",
     "step0: {post_activation: {name: XNORWeightBinarizer}}": "takes one tensor, so it cannot",
     "step0: {ignore_layer_names: _first_}": "ignore_layer_names: must be a list of names, got '_fi",
     "step0: {ignore_if_present: 3}": "step0.ignore_if_present: must be a list of names, got 3",
@@ -123,9 +129,12 @@ WRONG = {
     "step0: {when: 2020-01-01}": "is no plain data",
     "&a step0: &b {weight: *b}": "nested more than 8 levels deep",
     "step0: {a: {b: {c: {d: {e: {f: {g: {h: {i: 1}}}}}}}}}": "nested more than 8",
+    "x: &x {k: 1}\nstep0: {<<: [*x, *x]}": "not a YAML file of plain data",
+    "a: 1" + "0" * 5000: "not a YAML file of plain data",
     b"step0: \xff\xfe": "not a YAML file of plain data",
     "step0: " + "[" * 3000: "not a YAML file of plain data",
-    "#" * (1 << 20) + "#": "larger than",
+    "#" * (1 << 17) + "#": "larger than 131072 bytes",
+    "step0: 1" + ":1" * 60_000: "step0: a step must be a mapping, got ",
 }
 
 
@@ -134,6 +143,83 @@ def test_a_wrong_file_is_named_with_step_and_key(tmp_path, text):
     with pytest.raises(RecipeError, match=WRONG[text]) as caught:
         load_recipe(write(tmp_path, text))
     assert str(caught.value).startswith("mine.yaml: ")
+
+
+def _bomb(depth, wide=9):
+    """Return a YAML text of which each line holds the one before it ``wide`` times."""
+    lines = ["a0: &a0 [" + ", ".join(["x"] * wide) + "]"]
+    lines += [f"a{i}: &a{i} [" + ", ".join([f"*a{i - 1}"] * wide) + "]" for i in range(1, depth)]
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        _bomb(7),  # within the bound of depth: 9^7 nodes
+        _bomb(30),
+        _bomb(7) + "\nstep0: {ignore_layer_names: *a6}",
+        "step0: {weight: {name: XNORWeightBinarizer, args: {x: [" + "1, " * 10_001 + "]}}}",
+        "x0: &x0 {k: 1}\n"
+        + "\n".join(f"x{i + 1}: &x{i + 1} {{<<: [*x{i}, *x{i}]}}" for i in range(40)),
+    ],
+    ids=["in-depth", "deep", "in-a-step", "long", "merges"],
+)
+def test_a_file_of_too_many_nodes_is_refused_at_once(tmp_path, text):
+    path = write(tmp_path, text)
+    begun = time.process_time()
+    with pytest.raises(RecipeError, match=r"^mine.yaml: .*(10,?000|not a YAML)") as caught:
+        load_recipe(path)
+    assert time.process_time() - begun < 5
+    assert len(str(caught.value)) < 500
+
+
+def test_a_mapping_of_too_many_nodes_is_refused_at_once():
+    bomb = ["x"]
+    for _ in range(3):
+        bomb = [bomb] * 30
+    with pytest.raises(RecipeError, match="^recipe: step0.*more than 10,000 values"):
+        load_recipe({"step0": {"weight": {"name": "A", "args": bomb}}})
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"step0": {"y" * 10**6: 1}},
+        {"step0": {"weight": {"name": "y" * 10**6}}},
+        {"step0": {"weight": {"name": 1 << 100_000}}},
+        {"step0": {"weight": {"name": "XNORWeightBinarizer", "args": {"y" * 10**6: 1}}}},
+        {"step0": {"weight": {"name": "XNORWeightBinarizer", "args": ["y" * 10**6]}}},
+        {
+            "step0": {
+                "pre_activation": {"name": "SwishSignBinarizer", "args": {"beta": "y" * 10**6}}
+            }
+        },
+        {"step0": {"epochs": "y" * 10**6}},
+        {"step0": {"ema": 1 << 100_000}},
+        {"step0": {"ignore_layer_names": "y" * 10**6}},
+        {"step0": {"ignore_layer_names": ["$(" + "y" * 10**6 + "$"]}},
+        {"step0": {"initialise_from": {"step": "y" * 10**6}}},
+        {"step0": {"teacher": {"step": "y", "checkpoint": "y" * 10**6}}},
+        {"step0": {"optimizer": ["y"] * 9_000}},
+        {"step0": ["y"] * 9_000},
+        {"y" * 10**6: 3},
+        {"y" * 10**6: {"epochs": 0}},
+        {"step0": {}, "smoke": {"y" * 10**6: 1}},
+        {b"y" * 10**6: {}},
+    ],
+    ids=shown,
+)
+def test_a_long_value_is_cut_in_the_message(content):
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(content)
+    assert len(str(caught.value)) < 1500
+    assert str(caught.value).count("y") < 150
+
+
+def test_aliases_that_are_no_bomb_are_read():
+    text = "step0: &s {ignore_layer_names: &n [a, b]}\nstep1: {ignore_layer_names: *n}\nstep2: *s"
+    recipe = load_recipe(yaml.safe_load(text))
+    assert [step.ignore_layer_names for step in recipe.steps] == [("a", "b")] * 3
 
 
 def test_everything_is_checked_before_anything_runs(tmp_path):

@@ -6,7 +6,13 @@ from torch import nn
 
 from bnn import BConfig, prepare_binary_model
 from bnn.errors import CheckpointError, ConfigError
-from bnn.ops import BasicInputBinarizer, BasicScaleBinarizer, XNORWeightBinarizer
+from bnn.layers import Conv2d
+from bnn.ops import (
+    BasicInputBinarizer,
+    BasicScaleBinarizer,
+    XNORPlusPlusScaleBinarizer,
+    XNORWeightBinarizer,
+)
 from bnn.training import WeightAverage, binary_weight_signs
 
 
@@ -160,3 +166,11 @@ def test_bad_decay(decay):
 def test_a_state_of_something_else(state):
     with pytest.raises(CheckpointError, match="WeightAverage|another network"):
         WeightAverage(net(), decay=0.5).load_state_dict(state)
+
+
+def test_a_parameter_without_a_size_is_named():
+    layer = Conv2d(2, 2, 3, bconfig=BConfig(activation_post_process=XNORPlusPlusScaleBinarizer))
+    with pytest.raises(ConfigError, match=r"'0.activation_post_process.alpha' has no size yet"):
+        WeightAverage(nn.Sequential(layer), decay=0.9)
+    layer(torch.ones(1, 2, 5, 5))
+    assert len(WeightAverage(nn.Sequential(layer), decay=0.9).state_dict()["average"]) == 5

@@ -144,7 +144,7 @@ def test_a_case_that_claims_nothing_is_refused(model, claims):
         ({"learning_rate": True}, "learning_rate"),
         ({"weight_decay": -1}, "weight_decay"),
         ({"weight_decay": "1"}, "weight_decay"),
-        ({"args": [1]}, "args must be a mapping"),
+        ({"args": [1]}, "args of adam must be a mapping"),
         ({"args": {"lr": 1}}, "'learning_rate'"),
         ({"args": {"params": 1}}, "'claims'"),
         ({"args": {"beta": 1}}, "Did you mean 'betas'"),
@@ -165,10 +165,24 @@ def test_unknown_names_show_the_known_ones(values):
         OptimizerCase(**{"claims": "rest", **values})
 
 
-@pytest.mark.parametrize("args", [{"betas": [0.9]}, {"betas": [2, 3]}, {"eps": -1}, {"eps": "x"}])
-def test_arguments_that_the_optimizer_refuses(args):
-    with pytest.raises(ConfigError, match="optimizer adam refuses"):
-        make_optimizer(net(), [case(args=args)], learning_rate=0.1)
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        ({"betas": [0.9]}, "adam: betas must be a list"),
+        ({"betas": [2, 3]}, "adam refuses .*Invalid beta"),
+        ({"eps": -1}, "adam refuses"),
+        ({"eps": "x"}, "adam: eps must be a number, got 'x'"),
+    ],
+)
+def test_arguments_that_the_optimizer_refuses_when_the_case_is_made(args, words):
+    with pytest.raises(ConfigError, match=words):
+        case(args=args)
+
+
+def test_pairs_are_lists_or_tuples():
+    for betas in ([0.8, 0.9], (0.8, 0.9)):
+        optimizer = make_optimizer(net(), [case(args={"betas": betas})], learning_rate=0.1)
+        assert tuple(optimizer.param_groups[0]["betas"]) == (0.8, 0.9)
 
 
 @pytest.mark.parametrize("name", list(OPTIMIZERS))

@@ -32,14 +32,35 @@ WRONG = {
     "s: {optimizer: {name: adam, args: {lr: 1}}}": "s.optimizer: .*'lr'.*'learning_rate'",
     "s: {optimizer: {name: bop, weight_decay: 1e-4}}": "s.optimizer: .*no weight decay",
     "s: {schedule: {name: cosin}}": r"s.schedule: no schedule named 'cosin'. Did you mean 'cosine'",
-    "s: {schedule: {name: step, args: {every: -1}}}": "s.schedule: .*every must be above 0",
+    "s: {schedule: {name: step, args: {every: -1}}}": "s.schedule: every must be at least 0.001",
+    "s: {schedule: {name: step, args: {every: 1e-320}}}": "s.schedule: every must .* got 1e-320",
     "s: {schedule: {name: step, args: {evry: 1}}}": "s.schedule: .*'evry'.*Did you mean 'every'",
     "s: {epochs: 2, schedule: {name: linear, warmup_epochs: 2}}": "s.schedule: warmup_epochs is 2",
     "s: {losses: [{name: cross}]}": r"s.losses\[0\]: no loss named 'cross'.*cross_entropy",
     "s: {losses: [{name: cross_entropy, args: {smoothing: 1}}]}": r"losses\[0\]: .*'smoothing'",
     "s: {losses: [{name: cross_entropy, args: {label_smoothing: 2}}]}": r"losses\[0\]: label_sm.*2",
-    "s: {losses: [{name: cross_entropy, args: {label_smoothing: a}}]}": r"losses\[0\]: ",
-    "s: {losses: [{name: attention}]}": r"s.losses\[0\]: .*layers",
+    "s: {losses: [{name: cross_entropy, args: {label_smoothing: a}}]}": r"s.losses\[0\].args."
+    "label_smoothing: must be a number, got 'a'",
+    "s: {losses: [{name: cross_entropy, args: {label_smoothing: .nan}}]}": "a number, got nan",
+    "s: {losses: [{name: logit_kd, args: {temperature: [1]}}]}": r"s.losses\[0\].args.temperature: "
+    r"must be a number, got \[1\]",
+    "s: {losses: [{name: logit_kd, args: {temperature: 1e400}}]}": "temperature must be .*got inf",
+    "s: {losses: [{name: attention, args: {layers: layer1}}]}": r"args.layers: must be a list "
+    r"\(each text\), got 'layer1'",
+    "s: {losses: [{name: bnn_plus, args: {norm: one}}]}": "norm: must be a whole number, got '",
+    "s: {losses: [{name: bnn_plus, args: {scale: best}}]}": "scale must be .*got 'best'",
+    "s: {optimizer: {name: adam, args: {betas: 0.9}}}": r"s.optimizer: adam: betas must be a list "
+    r"\(a number, a number\), got 0.9",
+    "s: {optimizer: {name: adam, args: {betas: [0.9]}}}": r"adam: betas must .*got \[0.9\]",
+    "s: {optimizer: {name: adam, args: {betas: [a, b]}}}": r"adam: betas must .*got \['a'",
+    "s: {optimizer: {name: adam, args: {betas: [2, 3]}}}": "adam refuses .*: Invalid bet",
+    "s: {optimizer: {name: sgd, args: {momentum: high}}}": "sgd: momentum must be a number, got",
+    "s: {optimizer: {name: sgd, args: {nesterov: 1}}}": "sgd: nesterov must be true or false",
+    "s: {optimizer: {name: sgd, args: {nesterov: true}}}": "s.optimizer: sgd refuses .*Nesterov",
+    "s: {optimizer: {name: bop, args: {gamma: often}}}": "bop: gamma must be a number, got 'often'",
+    "s: {optimizer: {name: bop, args: {gamma: 2}}}": "bop refuses .*gamma must be above",
+    "s: {losses: [{name: attention}]}": r"s.losses\[0\]: AttentionLoss needs "
+    "the argument 'layers'",
     "s: {losses: [{name: distribution}]}": "s.losses: one of them needs a teacher",
     "a: {}\ns: {teacher: {step: a}}": "s.teacher: no loss of the step uses it",
     f"s: {{{LOSSES}, teacher: {{model: resnet9}}}}": r"s.teacher: no model named .resnet9.. Did",
@@ -57,6 +78,39 @@ def test_a_name_or_argument_that_does_not_exist(plans, text):
         plans(text)
     assert str(caught.value).startswith("mine.yaml: ")
     assert "\n" not in str(caught.value)
+    for words in ("TypeError", "__init__", "not supported between", "schedule: schedule", "unpack"):
+        assert words not in str(caught.value)
+
+
+LONG = "y" * 10_000
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "s: {}\ndata: %s",
+        "s: {}\nmodel: {name: %s}",
+        "s: {}\nmodel: {name: resnet8, args: {%s: 1}}",
+        "s: {losses: [{name: %s}]}",
+        "s: {losses: [{name: cross_entropy, args: {%s: 1}}]}",
+        "s: {losses: [{name: cross_entropy, args: {label_smoothing: %s}}]}",
+        "s: {losses: [{name: bnn_plus, args: {scale: %s}}]}",
+        "s: {optimizer: {name: %s}}",
+        "s: {optimizer: {name: sgd, args: {%s: 1}}}",
+        "s: {optimizer: {name: sgd, args: {momentum: %s}}}",
+        "s: {optimizer: {name: sgd, claims: %s}}",
+        "s: {schedule: {name: %s}}",
+        "s: {schedule: {name: cosine, args: {%s: 1}}}",
+        "s: {schedule: {name: cosine, args: {final: %s}}}",
+        "s: {schedule: {name: step, args: {every: %s}}}",
+        "s: {schedule: {name: step, args: {milestones: [%s]}}}",
+        f"s: {{{LOSSES}, teacher: {{model: %s}}}}",
+    ],
+)
+def test_a_long_value_is_cut_in_the_message(plans, text):
+    with pytest.raises(RecipeError) as caught:
+        plans(text % f"'{LONG}'" if "{%s: 1}" not in text else text % f"? {LONG} ")
+    assert str(caught.value).count("y") < 200
 
 
 def test_what_the_recipe_leaves_out(plans):

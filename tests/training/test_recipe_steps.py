@@ -298,6 +298,82 @@ def test_a_step_begins_with_a_checkpoint_beside_the_recipe(train, tmp_path, monk
     assert_same(begun[0], {name: saved[name] for name in begun[0]})
 
 
+@pytest.fixture
+def begun(monkeypatch):
+    """Return the weights that each step begins with."""
+    seen = []
+    fit_start = Classifier.on_fit_start
+
+    def spy(self):
+        seen.append({k: v.clone() for k, v in self.model.state_dict().items()})
+        fit_start(self)
+
+    monkeypatch.setattr(Classifier, "on_fit_start", spy)
+    return seen
+
+
+SIZED = (
+    "one:\n  weight: {name: XNORWeightBinarizer}\n  post_activation: {name: "
+    "XNORPlusPlusScaleBinarizer}\n  ignore_layer_names: [_first_, _last_]\n  epochs: 1\n"
+)
+
+
+def test_scales_of_the_size_of_the_output_are_taken_from_a_checkpoint(train, begun):
+    first = train(SIZED, name="first")
+    begun.clear()
+    train(f"{SIZED}  initialise_from: {{checkpoint: first}}\n")
+    saved = weights(first.checkpoint)
+    assert saved["layer1.0.conv1.activation_post_process.beta"].shape == (8, 1)
+    assert_same(begun[0], saved)
+
+
+def test_scales_of_the_size_of_the_output_start_at_1_where_the_checkpoint_has_none(train, begun):
+    train("one: {epochs: 1}", name="first")
+    begun.clear()
+    train(f"{SIZED}  initialise_from: {{checkpoint: first}}\n")
+    assert torch.equal(begun[0]["layer1.0.conv1.activation_post_process.gamma"], torch.ones(1, 8))
+
+
+def test_scales_of_the_size_of_the_output_are_averaged(train, monkeypatch, tmp_path):
+    text = f"{SIZED.replace('epochs: 1', 'epochs: 2')}  ema: 0.9\n"
+    whole = train(text, name="whole")
+    name = "layer1.0.conv1.activation_post_process.beta"
+    assert not torch.equal(weights(whole.checkpoint)[name], torch.ones(8, 1))
+    with monkeypatch.context() as patch:
+        _kill_in(patch, 1)
+        with pytest.raises(_KilledError):
+            train(text)
+    average = read_checkpoint(tmp_path / "run" / "last.ckpt")["training"]["average"]["average"]
+    assert average[name].shape == (8, 1)
+    assert_same(weights(train(text, resume=True).checkpoint), weights(whole.checkpoint))
+
+
+STEP_SIZE = "one:\n  weight: {name: LSQWeightBinarizer}\n  ignore_layer_names: [_first_, _last_]\n"
+
+
+def test_a_weight_stage_that_the_checkpoint_does_not_have_starts_from_its_weights(train, begun):
+    first = train("one: {epochs: 1, learning_rate: 0.1}", name="first")
+    begun.clear()
+    # The step before has trained the stage already: that belongs to the weights left behind.
+    text = STEP_SIZE + "  epochs: 1\n"
+    text += text.replace("one", "two") + "  initialise_from: {checkpoint: first}\n"
+    train(text)
+    saved = weights(first.checkpoint)
+    layers = [name for name in begun[1] if name.endswith("weight_pre_process.scale")]
+    assert len(layers) > 3
+    for name in layers:
+        weight = name.replace("_pre_process.scale", "")
+        assert torch.equal(begun[1][weight], saved[weight])
+        assert begun[1][name] == saved[weight].abs().mean(), name
+
+
+def test_a_weight_stage_that_the_checkpoint_has_is_taken(train, begun):
+    first = train(f"{STEP_SIZE}  epochs: 1\n  learning_rate: 0.1\n", name="first")
+    begun.clear()
+    train(f"{STEP_SIZE}  epochs: 1\n  initialise_from: {{checkpoint: first}}\n")
+    assert_same(begun[0], weights(first.checkpoint))
+
+
 def test_a_checkpoint_of_another_network_to_begin_with(train, tmp_path):
     train("one: {epochs: 1}", name="wide", model_args={"width": 8})
     with pytest.raises(

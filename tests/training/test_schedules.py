@@ -44,6 +44,12 @@ def test_milestones_are_shares_of_the_whole_training():
     assert rates(schedule, 8, warmup=2)[2:] == [1, 1, 0.5, 0.5, 0.25, 0.25, 0.25]
 
 
+def test_each_milestone_may_have_a_factor_of_its_own():
+    args = {"milestones": [0.25, 0.5, 0.75], "factor": [0.5, 0.2, 1]}
+    expected = [1, 1, 0.5, 0.5, 0.1, 0.1, 0.1, 0.1, 0.1]
+    assert rates(Schedule(name="step", args=args), 8) == pytest.approx(expected)
+
+
 @pytest.mark.parametrize(("epochs", "every"), [(90, 30), (22, 3), (60, 7)])
 @pytest.mark.parametrize("per_epoch", [1, 3, 7, 11])
 def test_every_drops_at_the_first_step_of_an_epoch(epochs, every, per_epoch):
@@ -52,6 +58,11 @@ def test_every_drops_at_the_first_step_of_an_epoch(epochs, every, per_epoch):
         for index in (epoch * per_epoch, (epoch + 1) * per_epoch - 1):
             factor = schedule.factor(index, epochs * per_epoch, epochs=epochs)
             assert factor == pytest.approx(0.1 ** (epoch // every))
+
+
+def test_the_most_drops_that_may_be_asked_for_are_counted():
+    schedule = Schedule(name="step", args={"every": 1e-3})
+    assert schedule.factor(99, 100, epochs=2**31) == 0
 
 
 def test_every_needs_the_number_of_epochs():
@@ -74,7 +85,13 @@ def test_every_needs_the_number_of_epochs():
         ({"name": "step", "args": {"milestones": [30, 60]}}, "shares"),
         ({"name": "step", "args": {"milestones": 0.5}}, "shares"),
         ({"name": "step", "args": {"every": 0}}, "every"),
+        ({"name": "step", "args": {"every": 1e-320}}, "every must be at least 0.001 epochs"),
+        ({"name": "step", "args": {"every": 10**400}}, "every"),
+        ({"warmup_epochs": 10**400}, "warmup_epochs"),
         ({"name": "step", "args": {"factor": -1}}, "factor"),
+        ({"name": "step", "args": {"factor": [0.5, 2]}}, "factor must be from 0 to 1; got 2"),
+        ({"name": "step", "args": {"factor": [0.5]}}, "1 entries for 2 milestones"),
+        ({"name": "step", "args": {"factor": [0.5], "every": 3}}, "not with every"),
     ],
 )
 def test_bad_values_are_named_when_it_is_made(values, words):

@@ -16,6 +16,7 @@ from bnn.executor.smoke import check_smoke, shrink
 from bnn.executor.stages import Catalog, UserModules, catalog, read_stages
 from bnn.executor.yaml_file import parse_yaml
 from bnn.registry import did_you_mean
+from bnn.values import cut, shown
 
 Plain = Mapping[str, Any]
 """Checked content of a file: text, numbers, lists and mappings."""
@@ -202,7 +203,7 @@ Allowed: pre_activation, post_activation, weight, ...
 
 def _step(name: str, content: Any, place: Place, known: Catalog) -> RecipeStep:
     if not isinstance(content, dict):
-        raise place.error(f"a step must be a mapping, got {content!r}.")
+        raise place.error(f"a step must be a mapping, got {shown(content)}.")
     content = known_keys(content, place, STEP_KEYS)
     settings = mapping(STEP)({key: content[key] for key in STEP if key in content}, place)
     return RecipeStep(name, read_stages(content, place, known), **settings)
@@ -220,8 +221,8 @@ def _check_references(steps: tuple[RecipeStep, ...], place: Place) -> None:
                     .at(key)
                     .at("step")
                     .error(
-                        f"no earlier step {wanted!r}.{did_you_mean(wanted, earlier)} "
-                        f"Earlier steps: {', '.join(earlier) or 'none'}."
+                        f"no earlier step {shown(wanted)}.{did_you_mean(wanted, earlier)} "
+                        f"Earlier steps: {', '.join(map(cut, earlier)) or 'none'}."
                     )
                 )
 

@@ -7,15 +7,19 @@ use is a :class:`bnn.errors.RecipeError` that names the place and says what is a
 from __future__ import annotations
 
 import contextlib
+import itertools
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bnn.errors import RecipeError
+from bnn.errors import ConfigError, RecipeError
+from bnn.patterns import compile_pattern
 from bnn.registry import did_you_mean
+from bnn.values import cut, shown
 
 MAX_DEPTH = 8
+MOST_VALUES = 10_000
 MOST_COUNTED = 2**31
 
 
@@ -37,7 +41,7 @@ class Place:
 
     def at(self, key: str | int) -> Place:
         """Return the place of a key, or of an entry of a list, below this one."""
-        step = f"[{key}]" if isinstance(key, int) else f".{key}"
+        step = f"[{key}]" if isinstance(key, int) else f".{cut(key)}"
         return Place(self.file, f"{self.where}{step}".lstrip("."))
 
     def error(self, problem: str) -> RecipeError:
@@ -66,27 +70,37 @@ class Key:
 Keys = Mapping[str, Key]
 
 
-def plain(value: Any, place: Place, depth: int = 0) -> Any:
-    """Return a deep copy, refusing what JSON could not hold and endless nesting."""
-    if depth > MAX_DEPTH:
+def plain(value: Any, place: Place) -> Any:
+    """Return a deep copy, refusing what JSON could not hold, endless nesting and size."""
+    return _plain(value, place, 0, itertools.count(1))
+
+
+def _plain(value: Any, place: Place, depth: int, counted: Iterator[int]) -> Any:
+    # What stands behind an alias of YAML counts each time, since it is copied each time.
+    too_many = next(counted) > MOST_VALUES
+    if too_many or depth > MAX_DEPTH:
         top = Place(place.file, re.split(r"[.\[]", place.where, maxsplit=1)[0])
-        raise top.error(f"nested more than {MAX_DEPTH} levels deep.")
+        raise top.error(
+            f"more than {MOST_VALUES:,} values, those behind aliases counted each time."
+            if too_many
+            else f"nested more than {MAX_DEPTH} levels deep."
+        )
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, (list, tuple)):
-        return [plain(item, place.at(i), depth + 1) for i, item in enumerate(value)]
+        return [_plain(item, place.at(i), depth + 1, counted) for i, item in enumerate(value)]
     if not isinstance(value, Mapping):
-        raise place.error(f"{value!r} is no plain data (text, number, list, mapping).")
+        raise place.error(f"{shown(value)} is no plain data (text, number, list, mapping).")
     for key in value:
         if not isinstance(key, str):
-            raise place.error(f"the key {key!r} is no text. Put it in quotes.")
-    return {key: plain(item, place.at(key), depth + 1) for key, item in value.items()}
+            raise place.error(f"the key {shown(key)} is no text. Put it in quotes.")
+    return {key: _plain(item, place.at(key), depth + 1, counted) for key, item in value.items()}
 
 
 def text(value: Any, place: Place) -> str:
     """Read a text."""
     if not isinstance(value, str):
-        raise place.error(f"must be text, got {value!r}.")
+        raise place.error(f"must be text, got {shown(value)}.")
     return value
 
 
@@ -101,8 +115,7 @@ def path(value: Any, place: Place) -> str:
     """Read the path of a file, which need not be there."""
     parts = re.split(r"[/\\]", text(value, place))
     if not value or "\0" in value or len(value) > 4096 or max(map(len, parts)) > 255:
-        shown = value if len(value) < 40 else f"{value[:40]}..."
-        raise place.error(f"must be the path of a file, got {shown!r}.")
+        raise place.error(f"must be the path of a file, got {shown(value)}.")
     return str(value)
 
 
@@ -111,7 +124,7 @@ def arguments(value: Any, place: Place) -> dict[str, Any]:
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise place.error(f"must be a mapping, got {value!r}.")
+        raise place.error(f"must be a mapping, got {shown(value)}.")
     return {name: _with_numbers(item) for name, item in value.items()}
 
 
@@ -128,13 +141,13 @@ def _with_numbers(value: Any) -> Any:
 def names(value: Any, place: Place) -> tuple[str, ...]:
     """Read a list of layers' names and ``$patterns$``."""
     if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
-        raise place.error(f"must be a list of names, got {value!r}.")
+        raise place.error(f"must be a list of names, got {shown(value)}.")
     for name in value:
         if len(name) > 1 and name[0] == name[-1] == "$":
             try:
-                re.compile(name[1:-1])
-            except re.error as error:
-                raise place.error(f"{name!r} is no regular expression: {error}.") from None
+                compile_pattern(name[1:-1])
+            except ConfigError as error:
+                raise place.error(f"{shown(name)} {error}") from None
     return tuple(value)
 
 
@@ -149,7 +162,7 @@ def number(minimum: float, *, above: bool = False, below: float = float("inf")) 
                 found = float(value)  # YAML reads 1e-3, without a dot, as text
         if not minimum <= found < below or (above and found == minimum):
             most = f" and < {below:g}" if below < MOST_COUNTED or below <= found else ""
-            raise place.error(f"must be a number {bound}{most}, got {value!r}.")
+            raise place.error(f"must be a number {bound}{most}, got {shown(value)}.")
         return found
 
     return check
@@ -162,7 +175,7 @@ def whole(minimum: int) -> Check:
     def check(value: Any, place: Place) -> int:
         found = in_range(value, place)
         if found != int(found):
-            raise place.error(f"must be a whole number, got {found!r}.")
+            raise place.error(f"must be a whole number, got {shown(found)}.")
         return int(found)
 
     return check
@@ -173,12 +186,12 @@ def known_keys(value: Any, place: Place, allowed: Iterable[str]) -> dict[str, An
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise place.error(f"must be a mapping, got {value!r}.")
+        raise place.error(f"must be a mapping, got {shown(value)}.")
     known = list(allowed)
     for key in value:
         if key not in known:
             near = did_you_mean(key.lower(), known)
-            raise place.error(f"unknown key {key!r}.{near} Allowed: {', '.join(known)}.")
+            raise place.error(f"unknown key {shown(key)}.{near} Allowed: {', '.join(known)}.")
     return value
 
 
@@ -203,7 +216,7 @@ def one_of(kinds: Mapping[str, Keys]) -> Check:
         given = known_keys(value, place, every)
         found = [kind for kind in kinds if given.get(kind) is not None]
         if len(found) != 1:
-            raise place.error(f"give exactly one of {', '.join(kinds)}; got {value!r}.")
+            raise place.error(f"give exactly one of {', '.join(kinds)}; got {shown(value)}.")
         checked: dict[str, Any] = mapping(kinds[found[0]])(value, place)
         return checked
 
@@ -218,7 +231,7 @@ def listing(item: Check, *, single: bool = False) -> Check:
             return (item(value, place),)
         if not isinstance(value, list) or not value:
             also = "a mapping or " if single else ""
-            raise place.error(f"must be {also}a list of at least one mapping, got {value!r}.")
+            raise place.error(f"must be {also}a list of at least one mapping, got {shown(value)}.")
         return tuple(item(entry, place.at(i)) for i, entry in enumerate(value))
 
     return check

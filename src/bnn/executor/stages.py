@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -10,10 +9,12 @@ from torch import nn
 
 from bnn.config import BConfig, Binarizer, Identity
 from bnn.errors import ConfigError
+from bnn.executor.annotations import misfits
 from bnn.executor.keys import STAGES
 from bnn.executor.schema import Place, known_keys
-from bnn.ops.base import BinarizerBase, BinarizerFactory, binarizers, constructor_parameters
+from bnn.ops.base import BinarizerBase, BinarizerFactory, binarizers
 from bnn.registry import did_you_mean
+from bnn.values import shown
 
 Catalog = Mapping[str, type[nn.Module]]
 UserModules = Iterable[type[nn.Module]] | Catalog
@@ -54,9 +55,9 @@ def _stage(content: Any, place: Place, key: str, known: Catalog) -> Binarizer:
     content = known_keys(content, place, ("args", "name"))
     name = content.get("name")
     if not isinstance(name, str) or name not in known:
-        near = did_you_mean(str(name), known)
+        near = did_you_mean(name, known) if isinstance(name, str) else ""
         raise place.at("name").error(
-            f"no binarizer {name!r}.{near} Known: {', '.join(sorted(known))}. Pass "
+            f"no binarizer {shown(name)}.{near} Known: {', '.join(sorted(known))}. Pass "
             "classes of your own as user_modules.",
         )
     cls = known[name]
@@ -69,31 +70,19 @@ def _stage(content: Any, place: Place, key: str, known: Catalog) -> Binarizer:
         )
     args = content.get("args")
     if args is not None and not isinstance(args, dict):
-        raise place.at("args").error(f"must be a mapping, got {args!r}.")
+        raise place.at("args").error(f"must be a mapping, got {shown(args)}.")
     return _factory(cls, args or {}, place.at("args"))
 
 
 def _factory(cls: type[nn.Module], args: dict[str, Any], place: Place) -> Binarizer:
     if not args:
         return cls
+    if "module" in args:
+        raise place.at("module").error("is the layer that is converted. Leave it out.")
     try:
         factory = BinarizerFactory(cls, args)
     except ConfigError as error:
         raise place.error(str(error)) from error
-    for name, value in args.items():
-        parameter = constructor_parameters(cls).get(name)
-        if parameter is not None and not _fits(value, parameter.default):
-            kind = type(parameter.default).__name__
-            raise place.at(name).error(f"must be of type {kind}, got {value!r}.")
+    for name, problem in misfits(cls, args):
+        raise place.at(name).error(problem)
     return factory
-
-
-def _fits(value: Any, default: Any) -> bool:
-    """Say whether a value is of its default's type; True where the default says nothing."""
-    if default is None or default is inspect.Parameter.empty:
-        return True
-    if isinstance(default, bool) or isinstance(value, bool):
-        return isinstance(value, bool) == isinstance(default, bool)
-    if isinstance(default, (int, float)):
-        return isinstance(value, (int, float))
-    return not isinstance(default, str) or isinstance(value, str)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from bnn.errors import ConfigError
 from bnn.ops.filters import by_filter
 from bnn.registry import Registry, did_you_mean
+from bnn.values import is_number, shown
 
 Stage = Literal["value", "output"]
 Operand = Literal["any", "input", "weight"]
@@ -86,7 +87,7 @@ def check_arguments(cls: type, kwargs: Mapping[str, Any]) -> None:
         if name not in parameters:
             allowed = [known for known in parameters if known != "module"]
             raise ConfigError(
-                f"{cls.__name__} has no argument {name!r}.{did_you_mean(name, allowed)} "
+                f"{cls.__name__} has no argument {shown(name)}.{did_you_mean(name, allowed)} "
                 f"Allowed: {', '.join(allowed) or 'none'}."
             )
 
@@ -94,8 +95,8 @@ def check_arguments(cls: type, kwargs: Mapping[str, Any]) -> None:
 def check_above_zero(name: str, **values: float) -> None:
     """Raise ConfigError if one of the arguments of a binarizer is not a number above 0."""
     for key, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
-            raise ConfigError(f"{name}: {key} is {value!r}; it must be a number above 0.")
+        if not is_number(value) or value <= 0:
+            raise ConfigError(f"{name}: {key} is {shown(value)}; it must be a number above 0.")
 
 
 def _same(a: Any, b: Any) -> bool:

@@ -12,6 +12,7 @@ from torch.nn.parameter import UninitializedParameter
 from bnn.errors import ConfigError
 from bnn.ops.base import BinarizerBase, binarizers
 from bnn.ops.filters import output_channels
+from bnn.values import shown
 
 Form = Literal["channel", "full", "channel_places", "channel_axes"]
 
@@ -67,7 +68,9 @@ class XNORPlusPlusScaleBinarizer(BinarizerBase):
         self.axes = weight.dim() - 2
         if form not in get_args(Form):
             known = ", ".join(map(repr, get_args(Form)))
-            raise ConfigError(f"XNORPlusPlusScaleBinarizer: form is {form!r}; allowed: {known}.")
+            raise ConfigError(
+                f"XNORPlusPlusScaleBinarizer: form is {shown(form)}; allowed: {known}."
+            )
         self.form: Form = form if self.axes else "channel"
         self.channels = output_channels(module)
         names = {
@@ -108,8 +111,8 @@ class XNORPlusPlusScaleBinarizer(BinarizerBase):
     def _checked(self, size: Sequence[int]) -> Sequence[int]:
         if len(size) != self.axes or not all(type(n) is int and n > 0 for n in size):
             raise ConfigError(
-                f"XNORPlusPlusScaleBinarizer: size is {size!r}; give {self.axes} numbers above 0, "
-                "the layer's output without batch and channels."
+                f"XNORPlusPlusScaleBinarizer: size is {shown(size)}; give {self.axes} numbers "
+                "above 0, the layer's output without batch and channels."
             )
         return size
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.parameter import is_lazy
 
 from bnn.errors import CheckpointError, ConfigError
 
@@ -29,7 +30,8 @@ class WeightAverage:
         decay: :math:`d`, at least 0 and below 1; 0.999 averages about the last 1000 steps.
 
     Raises:
-        ConfigError: If ``decay`` is out of range.
+        ConfigError: If ``decay`` is out of range, or a parameter takes its size from the first
+            batch and has not seen one.
 
     Reference:
         Polyak and Juditsky, *Acceleration of Stochastic Approximation by Averaging*, 1992.
@@ -137,7 +139,14 @@ class WeightAverage:
 
 def _averaged(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """Yield what is averaged; tied parameters once."""
-    yield from ((name, p) for name, p in model.named_parameters() if p.requires_grad)
+    for name, parameter in model.named_parameters():
+        if is_lazy(parameter):
+            raise ConfigError(
+                f"{name!r} has no size yet, so that there is nothing to average. Run the network "
+                "once on a batch before."
+            )
+        if parameter.requires_grad:
+            yield name, parameter
     for prefix, module in model.named_modules():
         if isinstance(module, _BatchNorm) and module.track_running_stats:
             for name, buffer in module.named_buffers(prefix, recurse=False):

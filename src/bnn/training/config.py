@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from bnn.errors import ConfigError
 from bnn.registry import did_you_mean
 from bnn.training.schedules import SCHEDULES
+from bnn.values import is_number, shown
 
 PRECISIONS = ("32-true", "bf16-mixed")
 
@@ -114,18 +114,18 @@ class TrainConfig:
         _check_number("weight_decay", self.weight_decay, above=False)
         _check_number("clamp_latent", self.clamp_latent, above=True)
         if not isinstance(self.smoke, bool):
-            raise ConfigError(f"smoke must be true or false; got {self.smoke!r}.")
+            raise ConfigError(f"smoke must be true or false; got {shown(self.smoke)}.")
         if self.schedule is not None and self.schedule not in SCHEDULES:
             raise ConfigError(
-                f"schedule must be one of {', '.join(SCHEDULES)}; got {self.schedule!r}."
+                f"schedule must be one of {', '.join(SCHEDULES)}; got {shown(self.schedule)}."
             )
         if not isinstance(self.sync_batch_norm, bool):
             raise ConfigError(
-                f"sync_batch_norm must be true or false; got {self.sync_batch_norm!r}."
+                f"sync_batch_norm must be true or false; got {shown(self.sync_batch_norm)}."
             )
         if self.precision not in PRECISIONS:
             raise ConfigError(
-                f"precision must be one of {', '.join(PRECISIONS)}; got {self.precision!r}."
+                f"precision must be one of {', '.join(PRECISIONS)}; got {shown(self.precision)}."
             )
         object.__setattr__(self, "model_args", _plain_mapping("model_args", self.model_args))
 
@@ -150,14 +150,14 @@ class TrainConfig:
         known = [entry.name for entry in fields(cls)]
         for key in values:
             if key not in known:
-                raise ConfigError(f"no setting {key!r}.{did_you_mean(str(key), known)}")
+                raise ConfigError(f"no setting {shown(key)}.{did_you_mean(str(key), known)}")
         return cls(**values)
 
 
 def _check_text(name: str, value: object, optional: bool = False) -> None:
     if not isinstance(value, str) or not value:
         kind = "a non-empty text or None" if optional else "a non-empty text"
-        raise ConfigError(f"{name} must be {kind}; got {value!r}.")
+        raise ConfigError(f"{name} must be {kind}; got {shown(value)}.")
 
 
 def _check_integer(name: str, value: object, least: int, optional: bool = False) -> None:
@@ -165,22 +165,23 @@ def _check_integer(name: str, value: object, least: int, optional: bool = False)
         return
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         end = ", or None" if optional else ""
-        raise ConfigError(f"{name} must be an integer of at least {least}{end}; got {value!r}.")
+        raise ConfigError(
+            f"{name} must be an integer of at least {least}{end}; got {shown(value)}."
+        )
 
 
 def _check_number(name: str, value: object, above: bool) -> None:
     if value is None:
         return
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or value < 0 or (above and value == 0):  # type: ignore[arg-type,operator]  # `number` says it is one
+    if not is_number(value) or value < 0 or (above and value == 0):
         bound = "above 0" if above else "of at least 0"
-        raise ConfigError(f"{name} must be a finite number {bound}, or None; got {value!r}.")
+        raise ConfigError(f"{name} must be a finite number {bound}, or None; got {shown(value)}.")
 
 
 def _plain_mapping(name: str, value: object) -> dict[str, Json]:
     """Return a copy that is exactly what JSON would give back."""
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-        raise ConfigError(f"{name} must map names to plain values; got {value!r}.")
+        raise ConfigError(f"{name} must map names to plain values; got {shown(value)}.")
     try:
         plain: dict[str, Json] = json.loads(json.dumps(dict(value), allow_nan=False))
     except (TypeError, ValueError) as error:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from bnn.errors import BnnError, CheckpointError, ConfigError
 from bnn.executor.stages import UserModules
@@ -58,10 +59,17 @@ class Lineage:
         self._float = copy.deepcopy(model) if self.kept else None
 
     def converted(self, model: nn.Module, step: int, after: int | None = None) -> nn.Module:
-        """Convert in place for a step and those on its line, from after step ``after`` on."""
-        return convert_to_step(
+        """Convert in place for a step and those on its line, from after step ``after`` on.
+
+        Parameters of which a binarizer learns the size from its layer's output have it afterwards:
+        optimizers, averages and checkpoints need it.
+        """
+        model = convert_to_step(
             model, self.recipe, step, self.config.seed, self.user_modules, after=after
         )
+        if any(map(is_lazy, model.parameters())):
+            self._logits(model)
+        return model
 
     def begin(self, plan: StepPlan, model: nn.Module) -> nn.Module:
         """Return the network that a step begins with.
@@ -107,7 +115,7 @@ class Lineage:
             trial = copy.deepcopy(model if after is None else trials[after])
             trials.append(self.converted(trial, plan.index, after))
             self._check_step(plan, trials)
-        self._check_logits(trials[-1].eval())
+        self._check_logits(trials[-1])
 
     def _check_step(self, plan: StepPlan, trials: Sequence[nn.Module]) -> None:
         """Try what a step asks of its network and of its teacher, where that is there already."""
@@ -129,25 +137,32 @@ class Lineage:
         except BnnError as error:
             raise type(error)(f"{plan.name}: {error}") from error
 
-    @torch.no_grad()
     def _check_logits(self, model: nn.Module) -> None:
-        shape, classes = self.splits.input_shape, self.splits.num_classes
-        images = torch.zeros(2, *shape)
-        try:
-            logits = model(images)
-        except Exception as error:
-            raise ConfigError(
-                f"the network does not take the images of {self.config.data}, "
-                f"{tuple(images.shape)} as a batch of 2: {str(error).splitlines()[0]} If they are "
-                "too small for it, enlarge_to (--enlarge-to) makes them larger."
-            ) from error
-        logits = logits[0] if isinstance(logits, tuple) else logits
+        logits, classes = self._logits(model), self.splits.num_classes
         got = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
         if got != (2, classes):
             raise ConfigError(
                 f"the network gives {got} for a batch of 2, but {self.config.data} has {classes} "
                 f"classes: expected {(2, classes)}."
             )
+
+    @torch.no_grad()
+    def _logits(self, model: nn.Module) -> Any:
+        """Return what a network makes, in evaluation, of two images of zeros."""
+        images = torch.zeros(2, *self.splits.input_shape)
+        modes = [(module, module.training) for module in model.modules()]
+        try:
+            logits = model.eval()(images)
+        except Exception as error:
+            raise ConfigError(
+                f"the network does not take the images of {self.config.data}, "
+                f"{tuple(images.shape)} as a batch of 2: {str(error).splitlines()[0]} If they are "
+                "too small for it, enlarge_to (--enlarge-to) makes them larger."
+            ) from error
+        finally:
+            for module, mode in modes:
+                module.training = mode
+        return logits[0] if isinstance(logits, tuple) else logits
 
     def _left_by(self, step: int) -> nn.Module:
         """Return the network that an earlier step has left."""

@@ -16,6 +16,7 @@ from bnn.models import MODELS
 from bnn.registry import did_you_mean
 from bnn.training.config import TrainConfig
 from bnn.training.parts import at
+from bnn.values import shown
 
 TeacherSource = int | Mapping[str, str] | TrainConfig
 """The index of a step, what ``load_teacher`` takes, or the settings of a run that makes it."""
@@ -80,7 +81,7 @@ def _check_network(name: str, args: Mapping[str, Any], place: Place) -> None:
     for key in args:
         if key not in allowed:
             raise place.at("args").error(
-                f"{name} takes no argument {key!r}.{did_you_mean(key, allowed)} "
+                f"{name} takes no argument {shown(key)}.{did_you_mean(key, allowed)} "
                 f"Allowed: {', '.join(allowed)}."
             )
 
@@ -170,7 +171,7 @@ def asked_teacher(text: str) -> dict[str, str]:
     if text in MODELS:
         return {"model": text}
     raise ConfigError(
-        f"teacher (--teacher) {text!r} is neither a file, nor a network that can be trained first "
-        f"(`bnn models` lists them).{did_you_mean(text, MODELS)} For one of torchvision give "
+        f"teacher (--teacher) {shown(text)} is neither a file, nor a network that can be trained "
+        f"first (`bnn models` lists them).{did_you_mean(text, MODELS)} For one of torchvision give "
         f"{TORCHVISION}NAME or {TORCHVISION}NAME:FILE."
     )

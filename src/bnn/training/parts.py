@@ -7,9 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from bnn.errors import BnnError, ConfigError
+from bnn.executor.annotations import misfits
 from bnn.executor.recipe import RecipeStep
 from bnn.executor.schema import Place
-from bnn.ops.base import check_arguments
+from bnn.ops.base import check_arguments, constructor_parameters
 from bnn.training.losses import LOSSES, CrossEntropyLoss, Loss, WeightedLosses
 from bnn.training.optimizers import OptimizerCase
 from bnn.training.optimizers.rules import REST
@@ -77,6 +78,13 @@ def schedule_of(step: RecipeStep, asked: str | None, epochs: int, place: Place) 
         return Schedule(name=asked or given["name"], warmup_epochs=warmup, args=args)
 
 
+def _check_needed(cls: type, args: Mapping[str, Any]) -> None:
+    for name, parameter in constructor_parameters(cls).items():
+        is_one = parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+        if is_one and parameter.default is parameter.empty and name not in args:
+            raise ConfigError(f"{cls.__name__} needs the argument {name!r}.")
+
+
 def make_losses(given: Iterable[Mapping[str, Any]], place: Place | None = None) -> WeightedLosses:
     """Return new losses, cross entropy if there is none.
 
@@ -89,8 +97,13 @@ def make_losses(given: Iterable[Mapping[str, Any]], place: Place | None = None) 
     """
     pairs: list[tuple[Loss, float]] = []
     for index, loss in enumerate(given):
-        with at((place or Place("recipe")).at("losses").at(index)):
-            cls, args = LOSSES[loss["name"]], loss.get("args", {})
+        key, args = (place or Place("recipe")).at("losses").at(index), loss.get("args", {})
+        with at(key):
+            cls = LOSSES[loss["name"]]
             check_arguments(cls, args)
+        for name, problem in misfits(cls, args):
+            raise key.at("args").at(name).error(problem)
+        with at(key):
+            _check_needed(cls, args)
             pairs.append((cls(**args), loss.get("weight", 1.0)))
     return WeightedLosses(pairs or [(CrossEntropyLoss(), 1.0)])

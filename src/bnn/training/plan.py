@@ -21,6 +21,7 @@ from bnn.training.networks import TeacherSource, network_for, teacher_of
 from bnn.training.optimizers import OptimizerCase
 from bnn.training.parts import make_losses, optimizer_cases, schedule_of
 from bnn.training.schedules import Schedule
+from bnn.values import shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +113,7 @@ def plan_steps(config: TrainConfig, recipe: Recipe | None = None) -> tuple[StepP
     if recipe.data and recipe.data not in DATASETS:
         near = did_you_mean(recipe.data, DATASETS)
         raise place.at("data").error(
-            f"no data set {recipe.data!r}.{near} Known: {', '.join(DATASETS)}."
+            f"no data set {shown(recipe.data)}.{near} Known: {', '.join(DATASETS)}."
         )
     network_for(recipe, config.data, place)  # its names
     at_home = config.smoke or recipe.data in ("", config.data)
@@ -122,7 +123,7 @@ def plan_steps(config: TrainConfig, recipe: Recipe | None = None) -> tuple[StepP
     )
     if config.teacher is not None and all(isinstance(p.teacher, int | None) for p in plans):
         raise ConfigError(
-            f"teacher (--teacher) is {config.teacher!r}, but no step of "
+            f"teacher (--teacher) is {shown(config.teacher)}, but no step of "
             f"{config.recipe or 'a float run'} learns from a network that could be replaced."
         )
     return plans

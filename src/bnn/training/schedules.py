@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from bnn.errors import ConfigError
 from bnn.ops.base import check_arguments
 from bnn.registry import Registry
+from bnn.values import is_number, shown
 
 
 class Curve(Protocol):
@@ -25,6 +26,9 @@ class Curve(Protocol):
     def __call__(self, progress: float, epochs: float | None) -> float:
         """Return the factor at ``progress``, 0 to 1, of a training of so many epochs."""
 
+
+LEAST_EVERY = 1e-3
+"""Epochs between two drops: fewer are a mistake, and soon too few to divide by."""
 
 SCHEDULES: Registry[type[Curve]] = Registry("schedule")
 """Name -> class of curves; the arguments of its constructor are a schedule's ``args``."""
@@ -75,30 +79,41 @@ class Step:
     Args:
         milestones: Shares of the training, each above 0 and below 1. Default: (0.5, 0.75), unless
             ``every`` is given.
-        every: Epochs between two drops, instead of milestones.
-        factor: What each drop multiplies the rate by.
+        every: Epochs between two drops, at least 0.001, instead of milestones.
+        factor: What each drop multiplies the rate by; or a list with one for each milestone.
     """
 
     milestones: Sequence[float] | None = None
     every: float | None = None
-    factor: float = 0.1
+    factor: float | Sequence[float] = 0.1
     from_start: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        _check_share("factor", self.factor)
+        several = isinstance(self.factor, list | tuple)
+        for one in self.factor if several else [self.factor]:  # type: ignore[union-attr]  # `several`
+            _check_share("factor", one)
         if self.every is not None:
             if self.milestones is not None:
-                raise ConfigError("schedule step takes milestones or every, not both.")
-            if not _is_number(self.every) or self.every <= 0:
-                raise ConfigError(f"schedule: every must be above 0 epochs; got {self.every!r}.")
+                raise ConfigError("step takes milestones or every, not both.")
+            if several:
+                raise ConfigError("a list of factors goes with milestones, not with every.")
+            if not is_number(self.every) or self.every < LEAST_EVERY:
+                raise ConfigError(
+                    f"every must be at least {LEAST_EVERY:g} epochs; got {shown(self.every)}."
+                )
             return
         milestones = (0.5, 0.75) if self.milestones is None else self.milestones
         if not isinstance(milestones, list | tuple) or not all(
-            _is_number(one) and 0 < one < 1 for one in milestones
+            is_number(one) and 0 < one < 1 for one in milestones
         ):
             raise ConfigError(
-                "schedule: milestones must be a list of shares of the training, above 0 and below "
-                f"1; got {milestones!r}."
+                "milestones must be a list of shares of the training, above 0 and below "
+                f"1; got {shown(milestones)}."
+            )
+        if several and len(self.factor) != len(milestones):  # type: ignore[arg-type]  # `several`
+            raise ConfigError(
+                f"factor has {len(self.factor)} entries for {len(milestones)} milestones. "  # type: ignore[arg-type]  # `several`
+                "Give one for each, or one number for all."
             )
         object.__setattr__(self, "milestones", tuple(sorted(milestones)))
 
@@ -107,11 +122,13 @@ class Step:
         if self.every is None:
             drops = sum(progress >= one for one in self.milestones or ())
         elif epochs is None:
-            raise ConfigError("schedule step with every needs to know the number of epochs.")
+            raise ConfigError("step with every needs to know the number of epochs.")
         else:
             # The progress of the first step of an epoch, times epochs, may lie just below it.
             drops = math.floor(progress * epochs / self.every + 1e-9)
-        return float(self.factor**drops)
+        if isinstance(self.factor, int | float):
+            return float(self.factor**drops)
+        return math.prod(map(float, self.factor[:drops]))
 
 
 @SCHEDULES.register("constant")
@@ -157,12 +174,13 @@ class Schedule:
     args: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not _is_number(self.warmup_epochs) or self.warmup_epochs < 0:
+        if not is_number(self.warmup_epochs) or self.warmup_epochs < 0:
             raise ConfigError(
-                f"warmup_epochs must be a finite number of at least 0; got {self.warmup_epochs!r}."
+                "warmup_epochs must be a finite number of at least 0; got "
+                f"{shown(self.warmup_epochs)}."
             )
         if not isinstance(self.args, Mapping):
-            raise ConfigError(f"schedule {self.name}: args must be a mapping; got {self.args!r}.")
+            raise ConfigError(f"args of {self.name} must be a mapping; got {shown(self.args)}.")
         object.__setattr__(self, "args", dict(self.args))
         self._curve()
 
@@ -221,11 +239,6 @@ def make_scheduler(
     return LambdaLR(optimizer, rate)
 
 
-def _is_number(value: object) -> bool:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and math.isfinite(value)  # type: ignore[arg-type]  # `number` says it is one
-
-
 def _check_share(name: str, value: object) -> None:
-    if not _is_number(value) or not 0 <= value <= 1:  # type: ignore[operator]  # it is a number
-        raise ConfigError(f"schedule: {name} must be from 0 to 1; got {value!r}.")
+    if not is_number(value) or not 0 <= value <= 1:
+        raise ConfigError(f"{name} must be from 0 to 1; got {shown(value)}.")

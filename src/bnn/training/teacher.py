@@ -14,6 +14,7 @@ from bnn.executor.stages import UserModules
 from bnn.registry import did_you_mean
 from bnn.training.checkpoint import load_checkpoint
 from bnn.training.extras import needs_extra
+from bnn.values import shown
 
 _FORMS = {"checkpoint": {"checkpoint"}, "torchvision": {"torchvision", "weights"}}
 
@@ -96,13 +97,13 @@ def load_teacher(
 
 def _kind(spec: Mapping[str, str]) -> str:
     if not isinstance(spec, Mapping):
-        raise ConfigError(f"teacher must be a mapping; got {spec!r}.")
+        raise ConfigError(f"teacher must be a mapping; got {shown(spec)}.")
     for kind, keys in _FORMS.items():
         if kind in spec and set(spec) == keys:
             for key in keys:
                 if not isinstance(spec[key], str) or not spec[key]:
                     raise ConfigError(
-                        f"teacher: {key} must be a non-empty text; got {spec[key]!r}."
+                        f"teacher: {key} must be a non-empty text; got {shown(spec[key])}."
                     )
             return kind
     raise ConfigError(
@@ -117,7 +118,7 @@ def _from_torchvision(name: str, weights: str, num_classes: int | None) -> nn.Mo
     known = models.list_models(module=models)
     if name not in known:
         raise ConfigError(
-            f"torchvision has no classifier named {name!r}.{did_you_mean(name, known)}"
+            f"torchvision has no classifier named {shown(name)}.{did_you_mean(name, known)}"
         )
     if not Path(weights).is_file():
         return _with_named_weights(models, name, weights)
@@ -139,8 +140,8 @@ def _with_named_weights(models: Any, name: str, weights: str) -> nn.Module:
     choices = [entry.name for entry in models.get_model_weights(name)]
     if weights not in ("DEFAULT", *choices):
         raise ConfigError(
-            f"teacher: weights {weights!r} is neither a file nor one of torchvision's for {name}: "
-            f"{', '.join(choices)}, DEFAULT."
+            f"teacher: weights {shown(weights)} is neither a file nor one of torchvision's for "
+            f"{name}: {', '.join(choices)}, DEFAULT."
         )
     try:
         network: nn.Module = models.get_model(name, weights=weights)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 from torch import Tensor, nn
 
 from bnn.errors import ConfigError
 from bnn.training.latent import binary_weight_layers
 from bnn.training.losses.base import LOSSES, Loss, LossInputs
+from bnn.values import is_number, shown
 
 _SCALES = ("optimal", "learnt")
 
@@ -54,11 +53,11 @@ class BNNPlusLoss(Loss):
     def __init__(self, norm: int = 2, scale: float | str = 1.0) -> None:
         super().__init__()
         if norm not in (1, 2):
-            raise ConfigError(f"norm must be 1 or 2; got {norm!r}.")
-        number = isinstance(scale, int | float) and not isinstance(scale, bool)
-        good = math.isfinite(scale) and scale > 0 if number else scale in _SCALES  # type: ignore[arg-type,operator]  # `number` says it is one
-        if not good:
-            raise ConfigError(f"scale must be above 0, 'optimal' or 'learnt'; got {scale!r}.")
+            raise ConfigError(f"norm must be 1 or 2; got {shown(norm)}.")
+        if not (scale > 0 if is_number(scale) else scale in _SCALES):
+            raise ConfigError(
+                f"scale must be finite and above 0, 'optimal' or 'learnt'; got {shown(scale)}."
+            )
         self.norm = norm
         self.scale = scale
 

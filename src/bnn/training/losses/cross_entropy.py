@@ -8,6 +8,7 @@ from torch.nn import functional as F
 from bnn.errors import ConfigError
 from bnn.training.data.registry import IGNORED
 from bnn.training.losses.base import LOSSES, Loss, LossInputs
+from bnn.values import is_number, shown
 
 
 @LOSSES.register("cross_entropy")
@@ -38,9 +39,9 @@ class CrossEntropyLoss(Loss):
 
     def __init__(self, label_smoothing: float = 0.0) -> None:
         super().__init__()
-        if not 0 <= label_smoothing < 1:
+        if not is_number(label_smoothing) or not 0 <= label_smoothing < 1:
             raise ConfigError(
-                f"label_smoothing must be at least 0 and below 1; got {label_smoothing!r}."
+                f"label_smoothing must be at least 0 and below 1; got {shown(label_smoothing)}."
             )
         self.label_smoothing = label_smoothing
 

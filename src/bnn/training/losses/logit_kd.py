@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 from torch import Tensor
 
 from bnn.errors import ConfigError
 from bnn.training.losses.base import LOSSES, Loss, LossInputs
+from bnn.values import is_number, shown
 
 
 @LOSSES.register("logit_kd")
@@ -42,8 +41,8 @@ class LogitKDLoss(Loss):
 
     def __init__(self, temperature: float = 1.0) -> None:
         super().__init__()
-        if not (math.isfinite(temperature) and temperature > 0):
-            raise ConfigError(f"temperature must be finite and above 0; got {temperature!r}.")
+        if not is_number(temperature) or temperature <= 0:
+            raise ConfigError(f"temperature must be finite and above 0; got {shown(temperature)}.")
         self.temperature = temperature
 
     def forward(self, inputs: LossInputs) -> Tensor:

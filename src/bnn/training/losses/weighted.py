@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 
 from torch import Tensor, nn
 
 from bnn.errors import ConfigError
 from bnn.training.losses.base import Loss, LossInputs
+from bnn.values import is_number, shown
 
 
 class WeightedLosses(nn.Module):
@@ -40,11 +40,10 @@ class WeightedLosses(nn.Module):
         if not pairs:
             raise ConfigError("WeightedLosses got no loss; give at least one.")
         for loss, weight in pairs:
-            number = isinstance(weight, int | float) and not isinstance(weight, bool)
-            if not number or not math.isfinite(weight) or weight <= 0:
+            if not is_number(weight) or weight <= 0:
                 raise ConfigError(
                     f"the weight of {type(loss).__name__} must be finite and above 0; got "
-                    f"{weight!r}."
+                    f"{shown(weight)}."
                 )
         self.losses = nn.ModuleList(loss for loss, _ in pairs)
         self.weights = tuple(float(weight) for _, weight in pairs)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from bnn.errors import ConfigError
 from bnn.ops import sign
+from bnn.values import is_number, shown
 
 
 class Bop(torch.optim.Optimizer):
@@ -58,10 +58,10 @@ class Bop(torch.optim.Optimizer):
         threshold: float = 1e-8,
         gamma: float = 1e-4,
     ) -> None:
-        if not (math.isfinite(threshold) and threshold >= 0):
-            raise ConfigError(f"threshold must be finite and at least 0; got {threshold!r}.")
-        if not 0 < gamma <= 1:
-            raise ConfigError(f"gamma must be above 0 and at most 1; got {gamma!r}.")
+        if not is_number(threshold) or threshold < 0:
+            raise ConfigError(f"threshold must be finite and at least 0; got {shown(threshold)}.")
+        if not is_number(gamma) or not 0 < gamma <= 1:
+            raise ConfigError(f"gamma must be above 0 and at most 1; got {shown(gamma)}.")
         super().__init__(params, {"threshold": threshold, "lr": gamma})
 
     @torch.no_grad()

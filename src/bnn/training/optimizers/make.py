@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,9 +11,11 @@ import torch
 from torch import nn
 
 from bnn.errors import ConfigError
+from bnn.executor.annotations import misfits
 from bnn.registry import Registry, did_you_mean
 from bnn.training.optimizers.case import CaseOptimizer
 from bnn.training.optimizers.rules import PARAMETER_RULES, REST, decaying_parameters
+from bnn.values import is_number, shown
 
 OPTIMIZERS: Registry[type[torch.optim.Optimizer]] = Registry("optimizer")
 """Name -> class. One whose constructor has no ``lr`` gets no learning rate, and so on."""
@@ -46,7 +47,7 @@ class OptimizerCase:
         'bop'
         >>> OptimizerCase(claims="rest", name="bop", args={"tau": 1e-8})
         Traceback (most recent call last):
-        bnn.errors.ConfigError: optimizer bop has no argument 'tau'. Allowed: gamma, threshold.
+        bnn.errors.ConfigError: bop has no argument 'tau'. Allowed: gamma, threshold.
     """
 
     claims: str
@@ -61,24 +62,28 @@ class OptimizerCase:
         if self.learning_rate is not None:
             _check_number(self.name, "learning_rate", self.learning_rate, above=True)
             if "lr" not in known:
-                raise ConfigError(f"optimizer {self.name} has no learning rate. Leave it out.")
+                raise ConfigError(f"{self.name} has no learning rate. Leave it out.")
         _check_number(self.name, "weight_decay", self.weight_decay, above=False)
         if self.weight_decay and "weight_decay" not in known:
-            raise ConfigError(f"optimizer {self.name} has no weight decay. Leave it out.")
+            raise ConfigError(f"{self.name} has no weight decay. Leave it out.")
         if not isinstance(self.args, Mapping):
-            raise ConfigError(f"optimizer {self.name}: args must be a mapping; got {self.args!r}.")
+            raise ConfigError(f"args of {self.name} must be a mapping; got {shown(self.args)}.")
         allowed = sorted(set(known) - set(_SEPARATE))
         for key in self.args:
             if key in _SEPARATE:
                 raise ConfigError(
-                    f"optimizer {self.name}: args has {key!r}; it is the case's {_SEPARATE[key]!r}."
+                    f"{self.name}: args has {key!r}; it is the case's {_SEPARATE[key]!r}."
                 )
             if key not in allowed:
                 raise ConfigError(
-                    f"optimizer {self.name} has no argument {key!r}."
+                    f"{self.name} has no argument {shown(key)}."
                     f"{did_you_mean(str(key), allowed)} Allowed: {', '.join(allowed)}."
                 )
+        for key, problem in misfits(OPTIMIZERS[self.name], self.args):
+            raise ConfigError(f"{self.name}: {key} {problem}")
         object.__setattr__(self, "args", dict(self.args))
+        rate = {"lr": 1.0} if "lr" in known else {}
+        _made(self, [nn.Parameter(torch.zeros(1))], rate)  # what it refuses, it refuses here
 
     @property
     def decays(self) -> bool:
@@ -171,19 +176,25 @@ def _make(
     if decays:
         groups[0]["weight_decay"], groups[1]["weight_decay"] = case.weight_decay, 0.0
     rate: dict[str, Any] = {"lr": case.learning_rate or learning_rate} if "lr" in known else {}
+    return _made(case, [group for group in groups if group["params"]], rate)
+
+
+def _made(
+    case: OptimizerCase, parameters: Sequence[Any], rate: Mapping[str, Any]
+) -> torch.optim.Optimizer:
+    """Call a case's optimizer with its arguments."""
     try:
-        return cls([group for group in groups if group["params"]], **rate, **case.args)
+        return OPTIMIZERS[case.name](parameters, **rate, **case.args)
     except (TypeError, ValueError, IndexError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
-        raise ConfigError(f"optimizer {case.name} refuses {dict(case.args)}: {reason}") from error
+        raise ConfigError(f"{case.name} refuses {shown(dict(case.args))}: {reason}") from error
 
 
 def _check_number(optimizer: str, name: str, value: Any, above: bool) -> None:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or value < 0 or (above and value == 0):
+    if not is_number(value) or value < 0 or (above and value == 0):
         bound = "above 0" if above else "of at least 0"
         raise ConfigError(
-            f"optimizer {optimizer}: {name} must be a finite number {bound}; got {value!r}."
+            f"{optimizer}: {name} must be a finite number {bound}; got {shown(value)}."
         )
 
 

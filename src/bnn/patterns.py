@@ -1,0 +1,143 @@
+"""Regular expressions of layers' names: those that could run for hours are refused.
+
+Python's ``re`` goes back to try every way in which a part of an expression can match. Nested
+repetitions such as ``(a+)+`` have exponentially many, and nothing can stop the search. Here the
+ways are counted before, from the parsed expression, for a name of :data:`LENGTH` characters.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+import re
+import sys
+from collections.abc import Iterable
+from itertools import combinations
+from typing import Any
+
+from bnn.errors import ConfigError
+
+LENGTH = 64
+MOST_CHARACTERS = 2000
+MOST_WAYS = LENGTH**4
+"""As many as four repetitions without a bound have, one after the other."""
+
+_PARSER: Any = importlib.import_module("re._parser" if sys.version_info >= (3, 11) else "sre_parse")
+_ALL = frozenset(map(chr, range(128)))  # every other character counts as chr(127)
+
+
+def compile_pattern(expression: str) -> re.Pattern[str]:
+    r"""Compile a regular expression that is searched in names of layers.
+
+    Args:
+        expression: Without the ``$`` that frame it in a recipe.
+
+    Raises:
+        ConfigError: If it is malformed, too long, or could take too long; the message begins with
+            "is" or "has".
+
+    Example:
+        >>> compile_pattern(r"^layer[1-3]\.\d+\.conv").search("layer2.0.conv1").group()
+        'layer2.0.conv'
+        >>> compile_pattern("(a+)+")
+        Traceback (most recent call last):
+        bnn.errors.ConfigError: has repetitions within repetitions, ...
+    """
+    if len(expression) > MOST_CHARACTERS:
+        raise ConfigError(f"is longer than {MOST_CHARACTERS} characters. Give several patterns.")
+    try:
+        compiled = re.compile(expression)
+        ways = _ways(_PARSER.parse(expression))
+    except (re.error, OverflowError, RecursionError) as error:
+        raise ConfigError(f"is no regular expression: {error}.") from error
+    if ways > MOST_WAYS:
+        raise ConfigError(
+            "has repetitions within repetitions, or more than four in a row, and could take hours "
+            r"to search. Repeat single characters only, as in '\.\d+', or give several patterns."
+        )
+    return compiled
+
+
+def _ways(items: Iterable[Any]) -> float:
+    """Return how many ways a sequence has at most to match from one place on."""
+    return math.prod(_ways_of(str(op), argument) for op, argument in items)
+
+
+def _ways_of(op: str, argument: Any) -> float:
+    if op.endswith("_REPEAT"):
+        return _ways_of_repetition(*argument)
+    if op == "BRANCH":
+        branches = [list(branch) for branch in argument[1]]
+        starts = [_first(branch) for branch in branches]
+        exclusive = all(a.isdisjoint(b) for a, b in combinations(starts, 2))
+        each = map(_ways, branches)
+        return max(each) if exclusive else sum(each)
+    return math.prod(map(_ways, _parts(op, argument)))
+
+
+def _ways_of_repetition(least: int, most: int, body: Iterable[Any]) -> float:
+    times, ways = min(most, LENGTH) - min(least, LENGTH) + 1, _ways(body)
+    # With a mark at its beginning, where one repetition ends and the next begins is certain.
+    if ways == 1 or _is_led(list(body)):
+        return times * ways
+    return math.inf if most > LENGTH or ways > MOST_WAYS else times * ways**most
+
+
+def _parts(op: str, argument: Any) -> list[Any]:
+    """Return the sequences within an operation."""
+    if op in ("SUBPATTERN", "ASSERT", "ASSERT_NOT"):
+        return [argument[-1]]
+    if op == "ATOMIC_GROUP":
+        return [argument]
+    if op == "BRANCH":
+        return list(argument[1])
+    if op == "GROUPREF_EXISTS":
+        return [part for part in argument[1:] if part is not None]
+    return [argument[2]] if op.endswith("_REPEAT") else []
+
+
+def _is_led(body: list[Any]) -> bool:
+    """Say whether a sequence begins with a character that stands nowhere else in it."""
+    while len(body) == 1 and str(body[0][0]) == "SUBPATTERN":
+        body = list(body[0][1][-1])
+    if not body or _parts(str(body[0][0]), body[0][1]):
+        return False
+    first = _first(body)
+    return first != _ALL and first.isdisjoint(_characters(body[1:]))
+
+
+def _first(items: list[Any]) -> frozenset[str]:
+    """Return the characters with which a match may begin; all where that is not plain to see."""
+    if not items:
+        return _ALL
+    op, argument = str(items[0][0]), items[0][1]
+    return _set(op, argument) if op in _SINGLE else _ALL
+
+
+def _characters(items: Iterable[Any]) -> frozenset[str]:
+    """Return the characters that a match may hold."""
+    found: frozenset[str] = frozenset()
+    for op, argument in items:
+        parts = _parts(str(op), argument)
+        found |= _set(str(op), argument) if not parts else frozenset()
+        found = found.union(*map(_characters, parts))
+    return found
+
+
+_SINGLE = ("LITERAL", "NOT_LITERAL", "ANY", "IN")
+
+
+def _set(op: str, argument: Any) -> frozenset[str]:
+    """Return the characters that one item means, in lower case, as if case did not matter."""
+    if op == "LITERAL":
+        return frozenset(chr(min(argument, 127)).lower())
+    if op == "RANGE":
+        low, high = (min(end, 127) for end in argument)
+        return frozenset(chr(code).lower() for code in range(low, high + 1))
+    if op == "IN":
+        if str(argument[0][0]) == "NEGATE":
+            return _ALL
+        return frozenset().union(*(_set(str(kind), value) for kind, value in argument))
+    if op == "CATEGORY" and str(argument) == "CATEGORY_DIGIT":
+        return frozenset("0123456789\x7f")
+    return frozenset() if op == "AT" else _ALL
