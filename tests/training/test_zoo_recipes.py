@@ -20,7 +20,7 @@ from bnn.models import list as list_models
 from bnn.training import OptimizerCase, TrainConfig, make_optimizer
 from bnn.training.plan import plan_steps
 
-ZOO = [name for name in packaged_recipes() if load_recipe(name).steps[0].only_binary]
+ZOO = [name for name in packaged_recipes() if load_recipe(name).needs_binary]
 FAMILIES = {
     "quicknet": ("quicknet*",),
     "birealnet": ("birealnet*",),

@@ -104,6 +104,11 @@ class Recipe:
         """Return the recipe as plain data, fit for JSON or a checkpoint."""
         return {"name": self.name, **self.source}
 
+    @property
+    def needs_binary(self) -> bool:
+        """Whether it is for networks that are binary when they are made."""
+        return any(step.only_binary for step in self.steps)
+
     def index(self, step: str) -> int:
         """Return the place of the step of this name, which must be there."""
         return [known.name for known in self.steps].index(step)

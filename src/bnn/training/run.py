@@ -105,7 +105,7 @@ def fit(
         config.data,
         config.data_dir,
         config.split_seed,
-        enlarge_to=config.enlarge_to or (read and read.enlarge_to),
+        enlarge_to=config.enlarge_to or (read.enlarge_to if read else None),
     )
     session = Session(config, recipe, plans, splits, folder, model, user_modules)
     session.check()
