@@ -38,6 +38,8 @@ larq-parity: .venv/.dev $(LARQ)/.ready
 		$(LARQ)/bin/python benchmarks/larq_parity/export.py $$network build/larq-parity || exit 1; \
 	done
 	$(BIN)/python benchmarks/larq_parity/compare.py build/larq-parity --write
+	$(LARQ)/bin/python benchmarks/larq_parity/guide.py tests/data/larq_guide
+	$(BIN)/pytest -q tests/docs/test_migration.py
 
 $(LARQ)/.ready:
 	$(PYTHON) -m venv $(LARQ)
