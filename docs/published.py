@@ -1,6 +1,6 @@
 """MkDocs hook: the tables of the zoo, from the registries of networks and recipes.
 
-docs/zoo.md holds ``<!-- zoo: networks -->``, ``<!-- zoo: images -->`` and ``<!-- zoo: recipes -->``.
+docs/zoo.md holds ``<!-- zoo: networks -->``, and the same with ``images`` and ``recipes``.
 """
 
 from __future__ import annotations
