@@ -14,14 +14,14 @@ from bnn.training import Classifier, LayerHistograms, binary_weight_signs, flip_
 from bnn.training.quiet import quiet_lightning
 
 
-def net():
+def net(weight=XNORWeightBinarizer):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(4, 6), nn.Linear(6, 6), nn.Linear(6, 3))
-    config = BConfig(BasicInputBinarizer, weight_pre_process=XNORWeightBinarizer)
+    config = BConfig(BasicInputBinarizer, weight_pre_process=weight)
     return prepare_binary_model(model, config, ignore_layers_name=["_first_", "_last_"])
 
 
-def run(model, callback, logger, epochs=2):
+def run(model, callback, logger, epochs=2, rate=0.2):
     images = torch.rand(12, 1, 2, 2)
     data = TensorDataset(images, torch.arange(12) % 3)
     held_out = TensorDataset(-1000 * images, torch.arange(12) % 3)
@@ -38,7 +38,7 @@ def run(model, callback, logger, epochs=2):
             log_every_n_steps=1,
         )
         trainer.fit(
-            Classifier(model, num_classes=3, learning_rate=0.2),
+            Classifier(model, num_classes=3, learning_rate=rate),
             DataLoader(data, batch_size=12),
             DataLoader(held_out, batch_size=6),
         )
@@ -62,6 +62,20 @@ def test_every_layer_and_epoch_is_written(tmp_path):
     flipped = sum(event.value for event in board.Scalars("flip_rate/2"))
     assert flipped >= flip_rate(start, binary_weight_signs(model)) > 0
     assert not any(tag.endswith("/1") for tag in board.Tags()["scalars"]), "that layer is float"
+
+
+@pytest.mark.parametrize(("clip", "clamp"), [(1.0, 1.0), (1.25, 1.5), (1.25, 0.75), (None, 0.5)])
+def test_clamped_weights_are_saturated_at_the_clip_or_the_clamp(tmp_path, clip, clamp):
+    model = net(weight=BasicInputBinarizer.with_args(clip=clip))
+    at = min(clamp, clip or clamp)
+    with torch.no_grad():
+        model[2].weight.fill_(0.01)
+        model[2].weight[0] = clamp  # where the clamp has put them: 6 of 36
+        model[2].weight[1] = at
+    histograms = LayerHistograms(clamp=clamp)
+    run(model, histograms, TensorBoardLogger(tmp_path, name="", version=""), epochs=1, rate=1e-9)
+    board = EventAccumulator(str(tmp_path)).Reload()
+    assert board.Scalars("saturated/2")[0].value == pytest.approx(12 / 36)
 
 
 def test_without_tensorboard_it_leaves_no_trace():

@@ -6,7 +6,13 @@ from torch import nn
 
 from bnn import BConfig, prepare_binary_model
 from bnn.errors import ConfigError
-from bnn.ops import BasicInputBinarizer, XNORWeightBinarizer, binarizers
+from bnn.ops import (
+    AdaBinInputBinarizer,
+    BasicInputBinarizer,
+    DoReFaInputBinarizer,
+    XNORWeightBinarizer,
+    binarizers,
+)
 from bnn.training import SignBalance, saturated_share
 
 BINARY = BConfig(BasicInputBinarizer, weight_pre_process=XNORWeightBinarizer)
@@ -17,16 +23,26 @@ def net():
     return prepare_binary_model(model, BINARY, ignore_layers_name=["_first_", "_last_"])
 
 
-def test_saturated_share_counts_weights_beyond_the_limit():
+def test_saturated_share_counts_weights_at_the_limit_and_beyond():
     model = net()
     with torch.no_grad():
         model[0].weight.fill_(9)  # float: not counted
         model[1].weight.copy_(torch.tensor([[1.0, -1.0, 1.0001], [-2.0, 0.0, 0.5]]))
         model[2].weight.zero_()
-    assert saturated_share(model) == pytest.approx(2 / 10)
-    assert saturated_share(model[1]) == pytest.approx(2 / 6)
+    assert saturated_share(model) == pytest.approx(4 / 10)
+    assert saturated_share(model[1]) == pytest.approx(4 / 6)
+    assert saturated_share(model, limit=1.5) == pytest.approx(1 / 10)
     assert saturated_share(model, limit=0.25) == pytest.approx(5 / 10)
     assert saturated_share(nn.Linear(2, 2)) is None
+
+
+@pytest.mark.parametrize(("clip", "expected"), [(1.0, 3 / 4), (1.25, 2 / 4), (None, 0)])
+def test_the_limit_is_the_clip_of_the_binarizer(clip, expected):
+    config = BConfig(weight_pre_process=BasicInputBinarizer.with_args(clip=clip))
+    layer = prepare_binary_model(nn.Sequential(nn.Linear(4, 1)), config)
+    with torch.no_grad():
+        layer[0].weight.copy_(torch.tensor([[0.5, 1.0, -1.25, 2.0]]))
+    assert saturated_share(layer) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("limit", [0, -1, float("nan")])
@@ -102,7 +118,27 @@ def test_every_binarizers_share_is_that_of_its_results(name):
         results = model[0].activation_pre_process(x)
         with SignBalance(model) as balance:
             model(x)
-    assert balance.shares()["0"] == pytest.approx((results < 0).float().mean().item())
+    middle = {"HeavisideInputBinarizer": 0.5, "DoReFaInputBinarizer": 0.5}.get(name, 0)
+    share = (results < middle).float().mean().item()
+    assert balance.shares()["0"] == pytest.approx(share)
+    assert 0 < share < 1
+
+
+@pytest.mark.parametrize("bits", [1, 2, 3])
+def test_levels_from_0_to_1_are_balanced_around_their_middle(bits):
+    config = BConfig(DoReFaInputBinarizer.with_args(bits=bits))
+    model = prepare_binary_model(nn.Sequential(nn.Linear(5, 2)), config)
+    with SignBalance(model) as balance:
+        model(torch.tensor([[-1.0, 0.1, 0.49, 0.51, 3.0]]))
+    assert balance.shares()["0"] == pytest.approx(3 / 5)
+
+
+def test_levels_below_and_above_0_are_balanced_around_0_whatever_the_offset():
+    config = BConfig(AdaBinInputBinarizer.with_args(alpha=0.5, beta=3.0))
+    model = prepare_binary_model(nn.Sequential(nn.Linear(4, 2)), config)
+    with SignBalance(model) as balance:
+        model(torch.tensor([[2.0, 2.5, 2.9, 4.0]]))
+    assert balance.shares()["0"] == pytest.approx(3 / 4)
 
 
 def test_counting_changes_no_value_and_no_gradient():

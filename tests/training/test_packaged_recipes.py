@@ -96,16 +96,6 @@ def test_packs_and_agrees(run):
     assert agreement.top1_agreement == 1
 
 
-def test_on_its_own_data_it_has_published_numbers(run):
-    recipe = load_recipe(run[0].recipe)
-    if not recipe.data:
-        return  # a way to binarize that is not bound to a schedule
-    home = TrainConfig(recipe=run[0].recipe, data=recipe.data, data_dir="/nowhere")
-    for plan, step in zip(plan_steps(home), recipe.steps, strict=True):
-        assert plan.epochs == (step.epochs or plan.epochs)
-        assert plan.batch_size == (step.batch_size or plan.batch_size)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("name", packaged_recipes())
 def test_the_small_variant_learns(name, tmp_path):

@@ -534,6 +534,19 @@ def test_bop_trains_the_binary_weights_alone(train):
     assert len(model.fc.weight.abs().unique()) > 2
 
 
+def test_latent_weights_at_the_clamp_are_saturated(train):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    text = f"one:\n{BINARY}\n  epochs: 1\n  clamp_latent: 0.1\n  learning_rate: 0.2\n"
+    result = train(text)
+    model = load_checkpoint(result.checkpoint).model
+    share = (model.layer1[0].conv1.weight.abs() >= 0.1).float().mean().item()
+    board = EventAccumulator(str(result.checkpoint.parent / "tensorboard")).Reload()
+    (event,) = board.Scalars("saturated/layer1.0.conv1")
+    assert event.value == pytest.approx(share)
+    assert share > 0.1
+
+
 def test_a_case_that_claims_nothing_of_the_network(train, tmp_path):
     text = "one: {epochs: 1, optimizer: [{claims: binary_weights, name: bop}, {name: adam}]}"
     with pytest.raises(ConfigError, match="one: .*bop claims 'binary_weights', of which the netw"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,30 +12,32 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
 from bnn.training.latent import binary_weight_layers, binary_weight_signs, flip_rate
-from bnn.training.metrics import SignBalance, saturated_share
+from bnn.training.metrics import SignBalance, latent_limit, saturated_share
 
 
 class LayerHistograms(Callback):
     """Write, for each binary layer and epoch, what shows whether it learns.
 
     - ``latent/LAYER``: histogram of the latent weights;
-    - ``saturated/LAYER``: share of them beyond the clip;
+    - ``saturated/LAYER``: share of them at the clip of the binarizer's gradient or beyond, or at
+      the clamp where that is less;
     - ``flip_rate/LAYER``: share of binary weights whose sign differs from the epoch's start;
-    - ``negative/LAYER``: share of -1 in the layer's binarized input, in every tenth batch.
+    - ``negative/LAYER``: share of -1, or of other low levels, in the layer's binarized input, in
+      every tenth batch: see :class:`bnn.training.SignBalance`.
 
     Logged to the trainer's TensorBoard loggers; without one it does nothing but count.
 
     Args:
         before: Epochs of earlier steps, so that all steps share one axis.
-        limit: The clip of the binarizer's gradient.
+        clamp: Bound of the latent weights in training, if they are clamped.
 
     Example:
         >>> trainer = pl.Trainer(callbacks=[LayerHistograms()], logger=False)
     """
 
-    def __init__(self, before: int = 0, limit: float = 1.0) -> None:
+    def __init__(self, before: int = 0, clamp: float | None = None) -> None:
         self.before = before
-        self.limit = limit
+        self.clamp = clamp
         self._signs: Mapping[str, Tensor] = {}
         self._balance: SignBalance | None = None
 
@@ -67,7 +70,8 @@ class LayerHistograms(Callback):
                 weights = layer.weight.detach().float()
                 if weights.isfinite().all():  # a run that has diverged is no reason to stop here
                     board.add_histogram(f"latent/{short}", weights, epoch)
-                board.add_scalar(f"saturated/{short}", saturated_share(layer, self.limit), epoch)
+                limit = min(latent_limit(layer), self.clamp or math.inf)
+                board.add_scalar(f"saturated/{short}", saturated_share(layer, limit), epoch)
                 if name in self._signs:
                     flipped = flip_rate({"": self._signs[name]}, {"": signs[name]})
                     board.add_scalar(f"flip_rate/{short}", flipped, epoch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from types import TracebackType
 from typing import Any
 
@@ -11,21 +12,26 @@ from torch.utils.hooks import RemovableHandle
 
 from bnn.errors import ConfigError
 from bnn.layers import BinaryLayer
+from bnn.layers.levels import gives_factors
 from bnn.ops import BinarizerBase
+from bnn.ops.base import InputBinarizer
 from bnn.training.hooks import MeasuringHook
 from bnn.training.latent import binary_weight_layers
 
 
 @torch.no_grad()
-def saturated_share(model: nn.Module, limit: float = 1.0) -> float | None:
-    """Return the share of latent weights of binary layers that are beyond the clip.
+def saturated_share(model: nn.Module, limit: float | None = None) -> float | None:
+    """Return the share of latent weights of binary layers that are at the clip or beyond.
 
-    The straight-through gradient is 0 there: such a weight does not move until something else
-    brings it back. All weights count the same, whatever their layer; for one layer, give the layer.
+    Beyond it the straight-through gradient is 0: such a weight does not move until something else
+    brings it back. At it are those that :func:`clamp_latent_weights_` holds there. All weights
+    count the same, whatever their layer; for one layer, give the layer.
 
     Args:
         model: Any module.
-        limit: The clip, above 0. A weight at the limit itself still gets its gradient.
+        limit: The clip, above 0. Default: each layer's own, which is the ``clip`` of its weight
+            binarizer, or 1 where it has no such attribute; None there passes every gradient, and
+            no weight is saturated.
 
     Returns:
         From 0 to 1; None if there is no binary weight.
@@ -39,24 +45,35 @@ def saturated_share(model: nn.Module, limit: float = 1.0) -> float | None:
         >>> from bnn.ops import BasicInputBinarizer
         >>> layer = Linear(2, 1, bconfig=BConfig(weight_pre_process=BasicInputBinarizer))
         >>> _ = layer.weight.data.copy_(torch.tensor([[-3.0, 1.0]]))
-        >>> saturated_share(layer)
-        0.5
+        >>> saturated_share(layer), saturated_share(layer, limit=2)
+        (1.0, 0.5)
     """
-    if not limit > 0:
+    if limit is not None and not limit > 0:
         raise ConfigError(f"limit must be above 0; got {limit!r}.")
-    weights = [layer.weight for _, layer in binary_weight_layers(model)]
-    total = sum(weight.numel() for weight in weights)
-    if not total:
-        return None
-    return sum(int((weight.abs() > limit).sum()) for weight in weights) / total
+    total = saturated = 0
+    for _, layer in binary_weight_layers(model):
+        bound = latent_limit(layer) if limit is None else limit
+        total += layer.weight.numel()
+        # In the weight's dtype, as the clamp has it: 0.1 in float32 is more than 0.1.
+        saturated += int((layer.weight.abs() >= layer.weight.new_tensor(bound)).sum())
+    return saturated / total if total else None
+
+
+def latent_limit(layer: BinaryLayer) -> float:
+    """Return up to where a layer's latent weights get a gradient; infinity if they always do."""
+    clip = getattr(layer.weight_pre_process, "clip", 1.0)
+    return math.inf if clip is None else float(clip)
 
 
 class SignBalance:
-    """Count, for each layer whose input is binarized, how many of its inputs are negative.
+    """Count, for each layer whose input is binarized, how many of its inputs are at a low level.
 
-    A balanced layer has a share of 0.5 and carries the most information; 0 or 1 is a dead one.
-    What is counted are the signs that ``activation_pre_process`` takes, in each forward pass while
-    ``enabled``. A copy of the network is not counted.
+    Those are the negative ones, -1, where the levels are -1 and +1, and what is below the middle
+    where they are others: 0 of 0 and 1 (Heaviside), 0 and 1/3 of DoReFa's four levels. The levels
+    are those that the binarizer's class says (:attr:`bnn.ops.BinarizerBase.levels`), without a
+    learnt offset. A balanced layer has a share of 0.5 and carries the most information; 0 or 1 is a
+    dead one. What is counted are the values that ``activation_pre_process`` gives, in each forward
+    pass while ``enabled``. A copy of the network is not counted.
 
     Args:
         model: Any module; layers whose input is not binarized are left alone.
@@ -84,9 +101,9 @@ class SignBalance:
                 self.handles.append(module.register_forward_pre_hook(count))
 
     def shares(self) -> dict[str, float]:
-        """Return the share of -1 in each layer's input; layers that have not run are left out."""
+        """Return the share of low levels in each layer's input, but of layers that have not run."""
         return {
-            name: int(count.negative) / count.total
+            name: int(count.low) / count.total
             for name, count in self._counts.items()
             if count.total
         }
@@ -94,7 +111,7 @@ class SignBalance:
     def reset(self) -> None:
         """Begin counting again."""
         for count in self._counts.values():
-            count.negative, count.total = 0, 0
+            count.low, count.total = 0, 0
 
     def remove(self) -> None:
         """Take the hooks off the network; what was counted stays."""
@@ -125,7 +142,7 @@ class _Count(MeasuringHook):
 
     def __init__(self, balance: SignBalance) -> None:
         self.balance = balance
-        self.negative: Tensor | int = 0  # on the device: reading it at each step would wait for it
+        self.low: Tensor | int = 0  # on the device: reading it at each step would wait for it
         self.total = 0
         self.watches = False
 
@@ -141,9 +158,9 @@ class _Count(MeasuringHook):
         self.watches = True
         self.balance.handles.append(stage.register_forward_hook(_Results(self)))
 
-    def add(self, x: Tensor) -> None:
+    def add(self, x: Tensor, middle: float = 0.0) -> None:
         """Count a tensor's values."""
-        self.negative = self.negative + (x < 0).sum()
+        self.low = self.low + (x < middle).sum()
         self.total += x.numel()
 
 
@@ -154,7 +171,15 @@ class _Results(MeasuringHook):
         self.count = count
 
     @torch.no_grad()
-    def __call__(self, module: nn.Module, inputs: Any, output: Any = None) -> None:  # noqa: ARG002
-        if self.count.balance.enabled:
-            # Of the factors of an InputBinarizer, the first has the signs.
-            self.count.add(output[0] if isinstance(output, tuple) else output)
+    def __call__(self, module: nn.Module, inputs: Any, output: Any = None) -> None:
+        if not self.count.balance.enabled:
+            return
+        levels = getattr(module, "levels", None) or (0.0,)
+        middle = (min(levels) + max(levels)) / 2
+        if gives_factors(module, InputBinarizer) and not isinstance(output, tuple):
+            output = module.forward(*inputs, factors=True)  # past the hooks: this is one
+        if isinstance(output, tuple):
+            integers, scale, _ = output
+            # A learnt scale may be negative: around 0 the integers say which level it is.
+            output = integers if scale is None or not middle else integers * scale
+        self.count.add(output, middle)

@@ -185,7 +185,7 @@ class Session:
         callbacks: list[pl.Callback] = [
             EpochSeed(config.seed, plan.index),
             EpochProgress(),
-            LayerHistograms(plan.before, plan.clamp_latent or 1.0),
+            LayerHistograms(plan.before, plan.clamp_latent),
             EpochRecord(plan.index, plan.name, plan.before, self._save),
         ]
         if progress:
