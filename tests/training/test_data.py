@@ -227,6 +227,29 @@ def test_ranks_share_the_training_data():
     assert not set(parts[0]) & set(parts[1])
 
 
+def batches_of(loader):
+    return [images.flatten().int().tolist() for images, _ in loader]
+
+
+@pytest.mark.parametrize("world", [1, 2, 3])
+@pytest.mark.parametrize("size", [50, 12, 7, 2])
+def test_batches_for_norms_are_shared_by_the_ranks(world, size):
+    whole = batches_of(module_of(size, batch_size=4 * world).norm_batches(3))
+    parts = [batches_of(module_of(size, world=world, rank=r).norm_batches(3)) for r in range(world)]
+    assert len({len(part) for part in parts}) == 1, "ranks would wait for each other"
+    if size < world:  # nothing to divide
+        assert all(sorted(part[0]) == list(range(size)) for part in parts)
+        return
+    assert len(parts[0]) == len(whole) == min(3, max(1, size // (4 * world)))
+    for index, batch in enumerate(whole):
+        shared = [item for part in parts for item in part[index]]
+        if size >= 4 * world:
+            assert shared == batch
+        else:
+            assert len(set(shared)) == len(shared) == size // world * world
+            assert set(shared) <= set(batch)
+
+
 def test_small_data_keeps_its_only_batch():
     assert len(seen(module_of(3).train_dataloader())) == 3
 

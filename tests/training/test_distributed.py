@@ -182,6 +182,7 @@ everything:
     - {name: cross_entropy}
     - {name: bnn_plus, weight: 1.0e-3}
   ema: 0.9
+  reestimate_batch_norm: 3
 """
 
 
@@ -200,13 +201,17 @@ def test_two_processes_have_the_loss_curve_of_one(tmp_path, recipe):
         "epochs": 3,
     }
     two = {"batch_size": 64, "devices": 2, "strategy": "ddp", "sync_batch_norm": True}
-    curves = []
+    curves, norms = [], []
     for name, more in (("one", {"batch_size": 128}), ("two", two)):
         out = tmp_path / name
         finish(start(program, json.dumps({**settings, **more, "out": str(out)})))
         with (out / "history.csv").open(newline="") as file:
             rows = list(csv.DictReader(file))
         curves.append([float(row[key]) for row in rows for key in ("train_loss", "test_loss")])
+        state = load_checkpoint(out).model.state_dict()
+        norms.append({key: value for key, value in state.items() if "running" in key})
+    for key, value in norms[0].items():
+        assert torch.allclose(norms[1][key], value, rtol=0.01, atol=0.01), key
     assert len(curves[0]) == 6
     assert curves[1] == pytest.approx(curves[0], rel=1e-5 if recipe is None else 1e-3)
     assert type(load_checkpoint(tmp_path / "two").model.bn1) is nn.BatchNorm2d

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         "bnn train --recipe two-step                # the same network, binary",
         "bnn train --recipe two-step --resume       # go on after Ctrl-C or a crash",
         "bnn train --recipe mine.yaml --epochs 5 --lr 2e-3 --out runs/mine",
-        "bnn train --recipe reactnet --smoke         # each of its steps, quickly",
+        "bnn train --recipe reactnet --smoke        # each of its steps, quickly",
         "bnn train --model quicknet --recipe quicknet --smoke",
         "bnn train --recipe reactnet --teacher runs/resnet8-digits-float",
         "bnn train --model resnet18 --model-arg stem_type=cifar --recipe two-step \\",

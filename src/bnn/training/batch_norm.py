@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -20,7 +21,9 @@ def reestimate_batch_norm_(
     Running averages hold means and variances of weights that training has left behind. In a binary
     network a weight that flips moves them by much, so that estimating them anew after training,
     or after averaging weights, helps. Each batch counts the same; give batches of one size, as
-    large as in training, without augmentation that evaluation does not have.
+    large as in training, without augmentation that evaluation does not have. In several processes
+    each has the statistics of its own batches; :func:`bnn.training.fit` divides the batches among
+    them and averages the statistics.
 
     All but the batch norms is in evaluation meanwhile: no dropout, no random signs. The result is
     the same for the same batches.
@@ -69,6 +72,27 @@ def reestimate_batch_norm_(
                     buffer.copy_(old)
     if not done:
         raise ConfigError("there is no batch to estimate the statistics of batch norm from.")
+    return model
+
+
+@torch.no_grad()
+def average_batch_norm_(model: nn.Module) -> nn.Module:
+    """Average the running statistics of all batch norms over all processes, in place.
+
+    After each process has estimated them from batches of its own, as many as the others: then they
+    are those of all batches. Without several processes, nothing is changed.
+
+    Returns:
+        The model.
+    """
+    if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
+        return model
+    for norm in model.modules():
+        if isinstance(norm, _BatchNorm) and norm.track_running_stats:
+            for buffer in (norm.running_mean, norm.running_var):
+                if buffer is not None:
+                    dist.all_reduce(buffer)
+                    buffer.div_(dist.get_world_size())
     return model
 
 

@@ -14,7 +14,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from bnn.layers import recompute_outputs
 from bnn.training.averaging import WeightAverage
-from bnn.training.batch_norm import reestimate_batch_norm_
+from bnn.training.batch_norm import average_batch_norm_, reestimate_batch_norm_
 from bnn.training.data.registry import IGNORED
 from bnn.training.features import FeatureTap
 from bnn.training.latent import clamp_latent_weights_
@@ -203,7 +203,7 @@ class Classifier(pl.LightningModule):
         if self.average is not None:
             self.average.apply_()
         if self.norm_batches is not None and self._in_last_epoch():
-            reestimate_batch_norm_(self.model, self.norm_batches())
+            average_batch_norm_(reestimate_batch_norm_(self.model, self.norm_batches()))
 
     def on_validation_end(self) -> None:
         """Go on with the weights in training."""

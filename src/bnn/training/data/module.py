@@ -119,13 +119,18 @@ class TrainingData(pl.LightningDataModule):
     def norm_batches(self, count: int) -> DataLoader[Any]:
         """Return up to so many training batches as they are held out: in a fixed order, unchanged.
 
-        Every rank gets the same.
+        A batch is that of all ranks together, of which each gets its share.
         """
+        world, rank = self._place()
         items = _Items(self.splits.train)
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "batch norm", self.step))
-        order = torch.randperm(len(items), generator=generator).tolist()
-        whole = len(items) >= self.batch_size
-        return self._loader(items, order[: count * self.batch_size], drop_last=whole)
+        order = torch.randperm(len(items), generator=generator)
+        share = min(self.batch_size, len(items) // world)
+        if not share:  # fewer images than ranks, which must all run as often
+            return self._loader(items, order.tolist(), drop_last=False)
+        count = min(count, len(items) // (share * world))
+        mine = order[: count * world * share].view(count, world, share)[:, rank]
+        return self._loader(items, mine.flatten().tolist(), drop_last=False, batch_size=share)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:  # noqa: ARG002
         """Augment training batches."""
@@ -136,11 +141,16 @@ class TrainingData(pl.LightningDataModule):
         return augment(images), labels
 
     def _loader(
-        self, items: Dataset[Any], sampler: Sampler[int] | list[int], *, drop_last: bool
+        self,
+        items: Dataset[Any],
+        sampler: Sampler[int] | list[int],
+        *,
+        drop_last: bool,
+        batch_size: int | None = None,
     ) -> _EpochLoader:
         return _EpochLoader(
             items,
-            batch_size=self.batch_size,
+            batch_size=batch_size or self.batch_size,
             sampler=sampler,
             drop_last=drop_last,
             num_workers=self.num_workers,
