@@ -38,6 +38,8 @@ larq-parity: .venv/.dev $(LARQ)/.ready
 		$(LARQ)/bin/python -m benchmarks.larq_parity.export $$network build/larq-parity || exit 1; \
 	done
 	$(BIN)/python benchmarks/larq_parity/compare.py build/larq-parity --write
+	$(LARQ)/bin/python benchmarks/larq_parity/guide.py tests/data/larq_guide
+	$(BIN)/pytest -q tests/docs/test_migration.py
 
 # Published networks, packed and emulated, and three of them in Larq Compute Engine.
 zoo-bench: .venv/.dev $(LARQ)/.ready
