@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,40 +86,18 @@ def _layers() -> str:
 def _models() -> str:
     from bnn.models import MODELS
 
-    entries = {name: MODELS[name] for name in MODELS}
-    made = _float_models({n: m for n, m in entries.items() if m.figures is None})
-    published = _zoo({n: m for n, m in entries.items() if m.figures is not None})
-    return f"Made to be binarized:\n\n{made}\n\nBinary, as published:\n\n{published}"
-
-
-def _float_models(entries: Mapping[str, ModelEntry]) -> str:
     return _table(
         ("Name", "Input", "Classes", "What it is", "Paper"),
         (
-            (f"`{n}`", _image(m), str(m.num_classes), _cell(m.summary), _linked(m.paper))
-            for n, m in entries.items()
-        ),
-    )
-
-
-def _zoo(entries: Mapping[str, ModelEntry]) -> str:
-    """Return costs, which the tests count again, and accuracies, which others report."""
-    heads = ("Name", "What it is", "Input", "Parameters", "Bytes", "MACs, by bits")
-    return _table(
-        (*heads, "Top-1, as published", "Paper"),
-        (
             (
                 f"`{n}`",
-                _cell(m.summary),
-                _image(m),
-                f"{m.figures.params:,}",
-                f"{m.figures.bytes:,}",
-                ", ".join(f"{bits}: {macs:,}" for bits, macs in m.figures.macs.items()),
-                f"{m.published.top1} % ({m.published.data})" if m.published else "",
-                _linked(m.paper),
+                _image(MODELS[n]),
+                str(MODELS[n].num_classes),
+                _cell(MODELS[n].summary),
+                _linked(MODELS[n].paper),
             )
-            for n, m in entries.items()
-            if m.figures
+            for n in MODELS
+            if MODELS[n].figures is None
         ),
     )
 

@@ -18,11 +18,13 @@ from bnn.training.plan import plan_steps
 FULL = """
 description: All keys.
 data: cifar10
+enlarge_to: 32
 model: {name: resnet20, args: {width: 8}, elsewhere: {name: resnet8}}
 warm:
   epochs: 10
   schedule: {name: linear}
 main:
+  only_binary: false
   pre_activation: {name: BasicInputBinarizer}
   weight: {name: XNORWeightBinarizer}
   ignore_layer_names: [_first_, _last_]
@@ -55,7 +57,7 @@ def write(tmp_path, text, name="mine.yaml"):
 
 def test_reads_every_key(tmp_path):
     recipe = load_recipe(write(tmp_path, FULL))
-    assert recipe.data == "cifar10"
+    assert (recipe.data, recipe.enlarge_to) == ("cifar10", 32)
     assert recipe.model == {
         "name": "resnet20",
         "args": {"width": 8},

@@ -18,7 +18,7 @@ from torch import nn
 
 import bnn
 from bnn import BConfig, BinaryChef, Identity, prepare_binary_model
-from bnn.executor import packaged_recipes
+from bnn.executor import load_recipe, packaged_recipes
 from bnn.layers import BinaryLayer
 from bnn.models import MODELS, create
 from bnn.ops import (
@@ -97,7 +97,9 @@ def float_models():
     return [n for n, m in made.items() if not any(isinstance(x, BinaryLayer) for x in m.modules())]
 
 
-@pytest.mark.parametrize("recipe", packaged_recipes())
+@pytest.mark.parametrize(
+    "recipe", [n for n in packaged_recipes() if not load_recipe(n).needs_binary]
+)
 @pytest.mark.parametrize("name", float_models())
 def test_every_model_with_every_recipe(name, recipe):
     model = binarized(name, recipe)

@@ -7,6 +7,7 @@ import torch
 
 import bnn
 from bnn.executor import load_recipe, packaged_recipes
+from bnn.models import MODELS
 from bnn.training import TrainConfig, fit, load_checkpoint, load_data, with_recipe_network
 from bnn.training.checkpoint import read_checkpoint
 from bnn.training.module import Classifier
@@ -26,7 +27,8 @@ def run(request, tmp_path_factory):
             recipe=request.param, smoke=True, epochs=1, batch_size=128, out=str(folder / "run")
         )
     )
-    config = dataclasses.replace(config, model_args={**config.model_args, "width": 4})
+    if "width" in MODELS[config.model].keywords:
+        config = dataclasses.replace(config, model_args={**config.model_args, "width": 4})
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     result = fit(config, progress=False)
@@ -83,8 +85,9 @@ def _teachers(config):
 
 def test_packs_and_agrees(run):
     _, result = run
-    model = load_checkpoint(result.checkpoint).model
-    images = load_data("digits").test.images
+    loaded = load_checkpoint(result.checkpoint)
+    model = loaded.model
+    images = load_data("digits", enlarge_to=loaded.enlarge_to).test.images
     packed = bnn.pack(model, images[:2])
     assert packed.report.binary, packed.report
     assert not packed.report.emulated, packed.report

@@ -10,7 +10,7 @@ import torch
 from bnn.executor import load_recipe, packaged_recipes
 from bnn.inspect import count_ops
 from bnn.models import create
-from bnn.training import TrainConfig, load_data, with_recipe_network
+from bnn.training import OptimizerCase, TrainConfig, load_data, with_recipe_network
 from bnn.training.plan import plan_steps
 
 SGD = ("sgd", {"momentum": 0.9})
@@ -22,12 +22,30 @@ LINEAR = ("linear", 0, {})
 PUBLISHED = {
     "adabin": ("cifar10", [(400, 128, 0.1, 1e-4, SGD, COSINE)]),
     "bi-real": ("imagenet", [(256, 512, 1e-3, 0, ADAM, LINEAR)]),
+    "binary-densenet": (
+        "imagenet",
+        [(120, 256, 4e-3, 0, ADAM, ("step", 0, {"milestones": [0.8333, 0.9166], "factor": 0.1}))],
+    ),
+    "birealnet": ("imagenet", [(256, 512, 1e-3, 0, ADAM, LINEAR)]),
     "ir-net": ("cifar10", [(400, 128, 0.1, 1e-4, SGD, COSINE)]),
     "reactnet": (
         "imagenet",
         [(256, 256, 5e-4, 1e-5, ADAM, LINEAR), (256, 256, 5e-4, 0, ADAM, LINEAR)],
     ),
+    "reactnet-a": (
+        "imagenet",
+        [(256, 256, 5e-4, 1e-5, ADAM, LINEAR), (256, 256, 5e-4, 0, ADAM, LINEAR)],
+    ),
     "real-to-binary": (
+        "imagenet",
+        [
+            (100, 256, 0.1, 1e-4, SGD, COSINE),
+            (75, 256, 1e-3, 1e-5, ADAM, COSINE),
+            (75, 256, 1e-3, 1e-5, ADAM, COSINE),
+            (75, 256, 2e-4, 0, ADAM, COSINE),
+        ],
+    ),
+    "real-to-binary-net": (
         "imagenet",
         [
             (100, 256, 0.1, 1e-4, SGD, COSINE),
@@ -54,6 +72,9 @@ PUBLISHED = {
         ],
     ),
 }
+
+# Several optimizers: each has a test of its own.
+BY_CASES = {"bnext", "bop", "quicknet"}
 
 # What has no published numbers, or none that we could check: the data set's count.
 UNBOUND = {"bnn-plus", "imagenet-baseline", "two-step", "xnor-net-plus-plus"}
@@ -105,9 +126,32 @@ def test_bop_flips_with_the_published_numbers():
     assert plan.schedule.args == {"milestones": [0.2, 0.4, 0.6, 0.8], "factor": 0.1}
 
 
+def test_quicknet_trains_binary_weights_with_adam_and_the_rest_with_sgd():
+    (plan,) = plans_at_home("quicknet")
+    assert (plan.epochs, plan.batch_size, plan.clamp_latent) == (600, 2048, 1.25)
+    assert (plan.schedule.name, plan.schedule.warmup_epochs) == ("cosine", 5)
+    assert plan.optimizer == (
+        OptimizerCase(claims="binary_weights", name="adam", learning_rate=1e-2),
+        OptimizerCase(claims="rest", name="sgd", learning_rate=0.1, args={"momentum": 0.9}),
+    )
+
+
+def test_bnext_decays_weights_less_than_the_rest():
+    (plan,) = plans_at_home("bnext")
+    assert (plan.epochs, plan.batch_size, plan.clamp_latent) == (512, 512, 1.5)
+    assert plan.learning_rate == 1e-3
+    assert (plan.schedule.name, plan.schedule.warmup_epochs) == ("cosine", 5)
+    assert plan.optimizer == (
+        OptimizerCase(claims="layer_weights", name="adamw", weight_decay=1e-8),
+        OptimizerCase(claims="rest", name="adamw", weight_decay=1e-3),
+    )
+
+
 LOSSES = {
+    "bnext": [[("distribution", 1)]],
     "bnn-plus": [[("cross_entropy", 1), ("bnn_plus", 1e-6)]],
     "reactnet": [[("distribution", 1)]] * 2,
+    "reactnet-a": [[("distribution", 1)]] * 2,
     "real-to-binary": [
         [],
         [("cross_entropy", 1), ("attention", 30), ("logit_kd", 3)],
@@ -115,6 +159,7 @@ LOSSES = {
         [("cross_entropy", 1), ("logit_kd", 0.8)],
     ],
 }
+LOSSES["real-to-binary-net"] = LOSSES["real-to-binary"]
 
 
 @pytest.mark.parametrize("name", packaged_recipes())
@@ -139,7 +184,7 @@ def test_binarizers_are_as_published():
 
 
 def test_every_packaged_recipe_is_in_one_of_the_lists():
-    assert {*PUBLISHED, "bop"} | UNBOUND == set(packaged_recipes())
+    assert {*PUBLISHED} | BY_CASES | UNBOUND == set(packaged_recipes())
     for name in UNBOUND:
         given = [step.batch_size for step in load_recipe(name).steps]
         assert given == [None] * len(given), f"{name} gives numbers: write them into this file"
@@ -156,7 +201,7 @@ MOST_MULTIPLICATIONS = 60e9
 @pytest.mark.parametrize("name", packaged_recipes())
 def test_the_small_variant_is_small(name):
     config = with_recipe_network(TrainConfig(recipe=name, smoke=True))
-    splits = load_data("digits")
+    splits = load_data("digits", enlarge_to=load_recipe(name).enlarge_to)
     runs = [(config, plan.epochs, plan.batch_size) for plan in plan_steps(config)]
     teachers = {
         plan.teacher.out: (plan.teacher, plan.teacher.epochs, plan.teacher.batch_size)

@@ -93,7 +93,7 @@ def images_for(loaded: Loaded, data: str | None, data_dir: str | None, samples: 
     if data_dir is None and name == loaded.config.data:
         data_dir = loaded.config.data_dir
     try:
-        splits = load_data(name, data_dir, loaded.config.split_seed)
+        splits = load_data(name, data_dir, loaded.config.split_seed, enlarge_to=loaded.enlarge_to)
     except (DataError, MissingExtraError) as error:
         if data is not None:
             raise
@@ -124,7 +124,9 @@ def preprocessing_for(loaded: Loaded, images: Images, data: str | None) -> Prepr
     splits = images.splits if data in (None, config.data) else None
     if splits is None:
         try:
-            splits = load_data(config.data, config.data_dir, config.split_seed)
+            splits = load_data(
+                config.data, config.data_dir, config.split_seed, enlarge_to=loaded.enlarge_to
+            )
         except (DataError, MissingExtraError) as error:
             if config.data == "imagenet" and known is not None:
                 return known.for_packed()  # type: ignore[no-any-return]  # of any network

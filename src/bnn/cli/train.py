@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         "bnn train --recipe two-step --resume       # go on after Ctrl-C or a crash",
         "bnn train --recipe mine.yaml --epochs 5 --lr 2e-3 --out runs/mine",
         "bnn train --recipe reactnet --smoke        # each of its steps, quickly",
+        "bnn train --model quicknet --recipe quicknet --smoke",
         "bnn train --recipe reactnet --teacher runs/resnet8-digits-float",
         "bnn train --model resnet18 --model-arg stem_type=cifar --recipe two-step \\",
         "          --data cifar10 --data-dir ~/data",
@@ -82,6 +83,15 @@ def train(
             metavar="N", min=0, help="Which images digits and mnist5k hold out for the test."
         ),
     ] = 0,
+    enlarge_to: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Enlarge images whose shorter side has fewer pixels: --enlarge-to 32 for most "
+            "networks on digits. Default: the recipe's, else as they are.",
+        ),
+    ] = None,
     epochs: Annotated[
         int | None,
         typer.Option(
@@ -190,6 +200,7 @@ def train(
         data=data,
         data_dir=data_dir,
         split_seed=split_seed,
+        enlarge_to=enlarge_to,
         recipe=wanted_recipe,
         smoke=smoke,
         teacher=teacher,

@@ -15,6 +15,7 @@ from bnn.convert import get_modules_to_binarize, prepare_binary_model
 from bnn.errors import BnnError, LayerNotFoundError, RecipeError
 from bnn.executor.recipe import Recipe, RecipeStep, load_recipe
 from bnn.executor.stages import UserModules
+from bnn.layers import BinaryLayer
 from bnn.select import select_layers
 
 logger = logging.getLogger(__name__)
@@ -83,6 +84,8 @@ class BinaryChef:
         )
         try:
             ignored = (*current.ignore_layer_names, *_present(model, current))
+            if current.only_binary:
+                ignored += _float_layers(model, current)
             chosen = get_modules_to_binarize(model, current.bconfig, ignore_layers_name=ignored)
             if not chosen and current.bconfig == BConfig():
                 return model  # a step that trains the network in float, on purpose
@@ -122,6 +125,22 @@ class BinaryChef:
                 "state['recipe'], or start again."
             )
         self.current_step = step
+
+
+def _float_layers(model: nn.Module, step: RecipeStep) -> tuple[str, ...]:
+    """Return the names of the layers that are not binary.
+
+    Raises:
+        RecipeError: If none is.
+    """
+    layers = get_modules_to_binarize(model, step.bconfig)
+    found = [name for name in layers if not isinstance(model.get_submodule(name), BinaryLayer)]
+    if len(found) == len(layers):
+        raise RecipeError(
+            f"only_binary: no layer of this {type(model).__name__} is binary. Take a network that "
+            "is when it is made (those with 1-bit MACs in `bnn models`), or another recipe."
+        )
+    return tuple(found)
 
 
 def _present(model: nn.Module, step: RecipeStep) -> list[str]:

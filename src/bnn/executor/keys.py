@@ -11,6 +11,7 @@ from bnn.executor.schema import (
     Key,
     Keys,
     arguments,
+    flag,
     listing,
     mapping,
     names,
@@ -83,6 +84,11 @@ SOURCE: dict[str, Keys] = {
 }
 
 CONVERSION: Keys = {
+    "only_binary": Key(
+        flag,
+        "`true`: of the layers, only those that are binary when the network is made, as in the "
+        "published networks of `bnn models`; the others stay float",
+    ),
     "ignore_layer_names": Key(
         names, "layers that this step leaves as they are: [names](keep-layers-float.md)"
     ),
@@ -139,6 +145,11 @@ TOP: Keys = {
         "epochs are shared among the steps in the same proportion, its own batch size counts",
     ),
     "model": Key(mapping(MODEL), "the network that `bnn train` takes where none is named"),
+    "enlarge_to": Key(
+        whole(1),
+        "images whose shorter side has fewer pixels are enlarged to so many, for a network that "
+        "halves them often",
+    ),
 }
 
 SMOKE: Keys = {

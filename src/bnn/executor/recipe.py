@@ -33,6 +33,7 @@ class RecipeStep:
         name: The step's key in the file.
         bconfig: The stages that its layers get.
         ignore_layer_names: Names and patterns of layers left as they are; each must match.
+        only_binary: Convert only layers that are binary when the network is made.
         ignore_if_present: The same, but one that matches no layer is passed over: for a recipe
             that is not written for one network, for example ``$downsample$``.
         epochs: Epochs to train.
@@ -53,6 +54,7 @@ class RecipeStep:
 
     name: str
     bconfig: BConfig
+    only_binary: bool = False
     ignore_layer_names: tuple[str, ...] = ()
     ignore_if_present: tuple[str, ...] = ()
     epochs: int | None = None
@@ -82,6 +84,7 @@ class Recipe:
         source: The mapping it was read from, plain data: :func:`load_recipe` takes it again.
         data: The data set for which epochs, batch sizes and network are given, or empty.
         model: ``name``, ``args`` and ``elsewhere`` of the network that it is made for, or None.
+        enlarge_to: Pixels to which images of a smaller side are enlarged, or None.
         file: What messages call it.
         folder: Where the file lies, to which paths in it are relative.
     """
@@ -93,12 +96,18 @@ class Recipe:
     source: Plain
     data: str = ""
     model: Plain | None = None
+    enlarge_to: int | None = None
     file: str = "recipe"
     folder: Path = Path()
 
     def as_dict(self) -> dict[str, Any]:
         """Return the recipe as plain data, fit for JSON or a checkpoint."""
         return {"name": self.name, **self.source}
+
+    @property
+    def needs_binary(self) -> bool:
+        """Whether it is for networks that are binary when they are made."""
+        return any(step.only_binary for step in self.steps)
 
     def index(self, step: str) -> int:
         """Return the place of the step of this name, which must be there."""
@@ -191,6 +200,7 @@ Allowed: pre_activation, post_activation, weight, ...
         source=content,
         data=top.get("data", ""),
         model=top.get("model"),
+        enlarge_to=top.get("enlarge_to"),
         file=file,
         folder=folder,
     )

@@ -104,6 +104,13 @@ def text(value: Any, place: Place) -> str:
     return value
 
 
+def flag(value: Any, place: Place) -> bool:
+    """Read true or false."""
+    if not isinstance(value, bool):
+        raise place.error(f"must be true or false, got {value!r}.")
+    return value
+
+
 def path(value: Any, place: Place) -> str:
     """Read the path of a file, which need not be there."""
     parts = re.split(r"[/\\]", text(value, place))

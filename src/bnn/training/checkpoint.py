@@ -61,6 +61,7 @@ class Loaded:
         epoch: Epochs of that step that were complete.
         input_shape: (channels, height, width) of an image.
         num_classes: Number of logits.
+        enlarge_to: Pixels to which smaller images were enlarged in training; None for none.
         history: One mapping for each epoch, as in history.csv.
     """
 
@@ -70,6 +71,7 @@ class Loaded:
     epoch: int
     input_shape: tuple[int, int, int]
     num_classes: int
+    enlarge_to: int | None
     history: tuple[Mapping[str, Any], ...]
 
 
@@ -128,6 +130,7 @@ def load_checkpoint(
         epoch=content["epoch"],
         input_shape=shape,
         num_classes=classes,
+        enlarge_to=config.enlarge_to or (content["recipe"] or {}).get("enlarge_to"),
         history=tuple(content["history"]),
     )
 
@@ -155,9 +158,27 @@ def build_model(
                 f"model_args has {name}={asked!r}, but the data set {config.data} has {value}. "
                 f"Leave {name} out."
             )
+    size = _size(config, input_shape)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(config.seed, "weights"))
-        return models.create(config.model, **{**config.model_args, **given})
+        try:
+            return models.create(config.model, **{**size, **config.model_args, **given})
+        except ConfigError as error:
+            if not size:
+                raise
+            height, width = input_shape[1:]
+            raise ConfigError(
+                f"{config.model} for images of {height}x{width}: {error}. If they are too small, "
+                "enlarge_to (--enlarge-to) makes them larger."
+            ) from error
+
+
+def _size(config: TrainConfig, input_shape: tuple[int, int, int]) -> dict[str, tuple[int, int]]:
+    """Return what the network is told of its images' size, if it asks for that."""
+    if "input_size" in config.model_args:
+        return {}
+    asks = "input_size" in models.MODELS[config.model].keywords
+    return {"input_size": input_shape[1:]} if asks else {}
 
 
 def convert_to_step(

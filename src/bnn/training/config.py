@@ -29,6 +29,8 @@ class TrainConfig:
         data: A name in :data:`bnn.training.DATASETS`.
         data_dir: Folder of the data, for the data sets that read one.
         split_seed: Which held-out split, for the data sets that come without one.
+        enlarge_to: Interpolate images whose shorter side has fewer pixels, for a network that
+            halves their size more often than they bear. Default: the recipe's, else as they are.
         recipe: Name of a packaged recipe, or path of a YAML file. None trains a float network.
         smoke: Take the recipe's small variant: all its steps and losses, a few epochs each.
         teacher: Instead of the recipe's teacher: a checkpoint or a run's folder, the name of a
@@ -76,6 +78,7 @@ class TrainConfig:
     data: str = "digits"
     data_dir: str | None = None
     split_seed: int = 0
+    enlarge_to: int | None = None
     recipe: str | None = None
     smoke: bool = False
     teacher: str | None = None
@@ -101,7 +104,7 @@ class TrainConfig:
         for name in ("data_dir", "recipe", "teacher", "schedule"):
             if getattr(self, name) is not None:
                 _check_text(name, getattr(self, name), optional=True)
-        for name in ("epochs", "batch_size"):
+        for name in ("epochs", "batch_size", "enlarge_to"):
             _check_integer(name, getattr(self, name), 1, optional=True)
         for name, least in (("seed", 0), ("split_seed", 0), ("num_workers", 0), ("num_nodes", 1)):
             _check_integer(name, getattr(self, name), least)

@@ -72,7 +72,7 @@ def evaluate(
     name = config.data if data is None else data
     if data_dir is None and name == config.data:
         data_dir = config.data_dir
-    splits = load_data(name, data_dir, config.split_seed)
+    splits = load_data(name, data_dir, config.split_seed, enlarge_to=loaded.enlarge_to)
     if (splits.input_shape, splits.num_classes) != (loaded.input_shape, loaded.num_classes):
         raise DataError(
             f"{name} has images of {splits.input_shape} in {splits.num_classes} classes, but "

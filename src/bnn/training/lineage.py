@@ -156,7 +156,8 @@ class Lineage:
         except Exception as error:
             raise ConfigError(
                 f"the network does not take the images of {self.config.data}, "
-                f"{tuple(images.shape)} as a batch of 2: {str(error).splitlines()[0]}"
+                f"{tuple(images.shape)} as a batch of 2: {str(error).splitlines()[0]} If they are "
+                "too small for it, enlarge_to (--enlarge-to) makes them larger."
             ) from error
         finally:
             for module, mode in modes:

@@ -140,6 +140,7 @@ def teacher_of(
         recipe=None,
         smoke=False,
         teacher=None,
+        enlarge_to=config.enlarge_to or recipe.enlarge_to,
         epochs=given.get("epochs") if at_home else None,
         learning_rate=given.get("learning_rate"),
         weight_decay=None,

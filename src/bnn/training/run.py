@@ -101,7 +101,12 @@ def fit(
     folder = RunFolder(config.out)
     if main:  # the helpers of distributed training come when the folder has been begun
         folder.check(config, recipe, resume)
-    splits = load_data(config.data, config.data_dir, config.split_seed)
+    splits = load_data(
+        config.data,
+        config.data_dir,
+        config.split_seed,
+        enlarge_to=config.enlarge_to or (read.enlarge_to if read else None),
+    )
     session = Session(config, recipe, plans, splits, folder, model, user_modules)
     session.check()
     if resume:

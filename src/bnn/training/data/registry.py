@@ -82,13 +82,20 @@ DATASETS: Registry[DataEntry] = Registry("data set")
 """Every data set, by name."""
 
 
-def load_data(name: str, data_dir: str | None = None, split_seed: int = 0) -> DataSplits:
+def load_data(
+    name: str,
+    data_dir: str | None = None,
+    split_seed: int = 0,
+    *,
+    enlarge_to: int | None = None,
+) -> DataSplits:
     """Read a data set.
 
     Args:
         name: A name in :data:`DATASETS`.
         data_dir: Where it lies, for those that are read from a folder.
         split_seed: Which images are held out, where the data set does not say it.
+        enlarge_to: Interpolate images whose shorter side has fewer pixels.
 
     Raises:
         UnknownNameError: If there is no such data set.
@@ -105,4 +112,9 @@ def load_data(name: str, data_dir: str | None = None, split_seed: int = 0) -> Da
         raise DataError(
             f"{name} is read from a folder: give data_dir (--data-dir). It holds {entry.summary}."
         )
-    return entry.load(data_dir, split_seed)
+    splits = entry.load(data_dir, split_seed)
+    if enlarge_to is None:
+        return splits
+    from bnn.training.data.enlarge import enlarged
+
+    return enlarged(splits, enlarge_to)
