@@ -9,7 +9,7 @@ NATIVE := pyproject.toml constraints.txt CMakeLists.txt \
 # own, which only tests/vision sees.
 VISION := .venv/vision
 
-.PHONY: demo test native-test neon-test larq-parity check lint format types docs clean
+.PHONY: demo test native-test neon-test larq-parity zoo-bench check lint format types docs clean
 
 demo: .venv/.demo
 	$(BIN)/bnn demo
@@ -35,16 +35,20 @@ ZOO := QuickNetSmall QuickNet QuickNetLarge BinaryAlexNet XNORNet DoReFaNet BiRe
 
 larq-parity: .venv/.dev $(LARQ)/.ready
 	for network in $(ZOO); do \
-		$(LARQ)/bin/python benchmarks/larq_parity/export.py $$network build/larq-parity || exit 1; \
+		$(LARQ)/bin/python -m benchmarks.larq_parity.export $$network build/larq-parity || exit 1; \
 	done
 	$(BIN)/python benchmarks/larq_parity/compare.py build/larq-parity --write
 	$(LARQ)/bin/python benchmarks/larq_parity/guide.py tests/data/larq_guide
 	$(BIN)/pytest -q tests/docs/test_migration.py
 
+# Published networks, packed and emulated, and three of them in Larq Compute Engine.
+zoo-bench: .venv/.dev $(LARQ)/.ready
+	$(BIN)/python -m benchmarks.zoo --json benchmarks/results/zoo.json
+
 $(LARQ)/.ready:
 	$(PYTHON) -m venv $(LARQ)
 	$(LARQ)/bin/pip install --quiet tensorflow-cpu==2.21.0 tf_keras==2.21.0 larq==0.14.0 h5py \
-		click inflection typeguard
+		click inflection typeguard tqdm
 	$(LARQ)/bin/pip install --quiet --no-deps larq-zoo==2.3.2 zookeeper==1.4.0 \
 		larq-compute-engine==0.16.0
 	touch $@

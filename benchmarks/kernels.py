@@ -8,7 +8,6 @@ Each result is checked first. The parts are in kernel_bench/.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import re
 import shlex
@@ -27,6 +26,7 @@ from benchmarks.kernel_bench.layers import LAYERS, PACK, WEIGHT_ONLY, Layer, Pro
 from benchmarks.kernel_bench.roof import Roof
 from benchmarks.kernel_bench.targets import targets
 from benchmarks.kernel_bench.timing import interleave
+from benchmarks.page import as_json
 from bnn.packed import runtime
 
 DISTURBED = 1.5  # a median of so many minima
@@ -178,12 +178,11 @@ def main(given: Sequence[str] | None = None) -> int:
     with torch.no_grad():
         found = measure(arguments)
     wanted = targets(found)
-    found["targets"] = [{**asdict(target), "reached": target.reached} for target in wanted]
-    print(report.as_text(found, wanted))
+    found["targets"] = as_json(wanted)
+    page = report.page(found, wanted)
+    print(page.text())
     if arguments.json:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(json.dumps(found, indent=2) + "\n")
-        arguments.json.with_suffix(".md").write_text(report.as_markdown(found, wanted))
+        page.write(found, arguments.json)
     return 0 if all(target.reached for target in wanted) else 1
 
 

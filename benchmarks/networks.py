@@ -9,13 +9,11 @@ since torch.compile's code and OpenVINO's have it built in: start it again for a
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import re
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +21,11 @@ import torch
 
 from benchmarks import machine
 from benchmarks.kernel_bench import openvino_peer
-from benchmarks.kernel_bench.targets import Target
 from benchmarks.network_bench import chart, openvino_nets, report
 from benchmarks.network_bench.measure import COMPILED, INT8, OPENVINO, Bench
 from benchmarks.network_bench.nets import NETWORKS
 from benchmarks.network_bench.targets import targets
+from benchmarks.page import as_json
 from bnn.packed import runtime
 
 LEFT_OUT = {"--no-openvino": (OPENVINO, INT8), "--no-int8": (INT8,), "--no-compile": (COMPILED,)}
@@ -58,13 +56,6 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
             print(f"  batch {batch}", file=sys.stderr)
             found["rows"].append(bench.measure(batch, arguments.seconds))
     return found
-
-
-def write(found: dict[str, Any], wanted: Sequence[Target], file: Path) -> None:
-    """Write the report as JSON, and beside it in Markdown."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(found, indent=2) + "\n")
-    file.with_suffix(".md").write_text(report.as_markdown(found, wanted))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -98,10 +89,11 @@ def main(given: Sequence[str] | None = None) -> int:
     runtime.set_num_threads(arguments.threads)
     found = measure(arguments)
     wanted = targets(found)
-    found["targets"] = [{**asdict(target), "reached": target.reached} for target in wanted]
-    print(report.as_text(found, wanted))
+    found["targets"] = as_json(wanted)
+    page = report.page(found, wanted)
+    print(page.text())
     if arguments.json:
-        write(found, wanted, arguments.json)
+        page.write(found, arguments.json)
     if arguments.chart:
         chart.draw(found, arguments.chart)
     return 0 if all(target.reached for target in wanted) else 1

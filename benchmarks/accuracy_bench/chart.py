@@ -13,6 +13,7 @@ from typing import Any
 
 # Greys that are read on white and on black, since a page may have either ground.
 TEXT, FLOAT, BINARY = "#7d8590", "#9aa4b2", "#2f81f7"
+POINTS = 8  # below float; what lies further down is a number at the edge
 
 
 def draw(report: Mapping[str, Any], file: Path) -> None:
@@ -21,16 +22,23 @@ def draw(report: Mapping[str, Any], file: Path) -> None:
 
     panels = list(report["settings"])
     most = max(sum(row["data"] == data for row in report["rows"]) for data in panels)
-    figure = Figure(figsize=(9, 0.26 * most + 1), dpi=160, layout="constrained")
+    figure = Figure(figsize=(9, 0.21 * most + 0.8), dpi=160, layout="constrained")
     for axes, data in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         rows = [row for row in report["rows"] if row["data"] == data]
+        edge = rows[0]["accuracy"] - POINTS
         for y, row in enumerate(rows):
+            if row["accuracy"] < edge:
+                axes.text(
+                    edge, y, f"\u2190 {row['accuracy']:.1f}", color=TEXT, fontsize=8, va="center"
+                )
+                continue
             color = FLOAT if row["network"] == "float" else BINARY
-            axes.plot(row["accuracies"], [y] * len(row["accuracies"]), "|", color=color, ms=6)
-            axes.plot([row["accuracy"]], [y], "o", color=color, ms=5)
+            axes.plot(row["accuracies"], [y] * len(row["accuracies"]), "|", color=color, ms=5)
+            axes.plot([row["accuracy"]], [y], "o", color=color, ms=4)
         axes.axvline(rows[0]["accuracy"], color=FLOAT, lw=0.8, ls=":")
         axes.set_yticks(range(len(rows)), [row["network"] for row in rows])
-        axes.invert_yaxis()
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        axes.set_xlim(edge, 100.2)
         axes.set_xlabel("held-out accuracy, %", color=TEXT)
         axes.set_title(data, color=TEXT, fontsize=10, loc="left")
         axes.tick_params(colors=TEXT, labelsize=8)

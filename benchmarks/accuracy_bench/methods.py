@@ -31,10 +31,12 @@ class Method:
     Args:
         steps: The steps of its recipe; none for the float network.
         model_args: Arguments of the network beside the common ones.
+        one_bit: Whether weights and activations have two values each.
     """
 
     steps: Sequence[Mapping[str, Any]] = ()
     model_args: Mapping[str, Any] = field(default_factory=dict)
+    one_bit: bool = True
 
     @property
     def recipe(self) -> dict[str, Any] | None:
@@ -77,7 +79,7 @@ def _one(pre: Stage, weight: Stage, post: Stage = None, **more: Any) -> tuple[di
 
 
 METHODS: Mapping[str, Method] = {
-    "float": Method(),
+    "float": Method(one_bit=False),
     # activations
     "ste": Method(_one(_STE, _ALPHA)),
     "tanh-ste": Method(_one(_stage("AdvancedInputBinarizer"), _ALPHA)),
@@ -93,7 +95,7 @@ METHODS: Mapping[str, Method] = {
     "stochastic-weights": Method(_one(_APPROX, _stage("StochasticInputBinarizer"))),
     "lsq": Method(_one(_APPROX, _stage("LSQWeightBinarizer"))),
     "biper": Method(_one(_APPROX, _stage("BiPerWeightBinarizer"))),
-    "ternary": Method(_one(_APPROX, _stage("TernaryWeightBinarizer"))),
+    "ternary": Method(_one(_APPROX, _stage("TernaryWeightBinarizer")), one_bit=False),
     # both, as published
     "xnor-net": Method(_one(_STE, _stage("XNORWeightBinarizer", center_weights=True))),
     "xnor-net-k": Method(
@@ -110,7 +112,8 @@ METHODS: Mapping[str, Method] = {
     "adabin": Method(_one(_stage("AdaBinInputBinarizer"), _stage("AdaBinWeightBinarizer"))),
     "real-to-binary-gate": Method(_one(_STE, _SIGNS, _stage("RealToBinaryGateBinarizer"))),
     "dorefa-1w2a": Method(
-        _one(_stage("DoReFaInputBinarizer", bits=2), _stage("DoReFaWeightBinarizer", bits=1))
+        _one(_stage("DoReFaInputBinarizer", bits=2), _stage("DoReFaWeightBinarizer", bits=1)),
+        one_bit=False,
     ),
     # more than binarizers
     "two-step": Method((_step(_STE, None), _step(_STE, _ALPHA))),

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from benchmarks.kernel_bench import targets
+from benchmarks.page import Page
 
 Row = Mapping[str, Any]
 Column = tuple[str, Callable[[Row], str]]
@@ -94,23 +95,6 @@ def tables(report: Mapping[str, Any]) -> list[tuple[str, list[list[str]]]]:
     ]
 
 
-def plain(rows: Sequence[Sequence[str]]) -> str:
-    """Return a table for the terminal."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for row in rows:
-        cells = [f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True)]
-        lines.append("  ".join([row[0].ljust(widths[0]), *cells[1:]]))
-    return "\n".join(lines)
-
-
-def markdown(rows: Sequence[Sequence[str]]) -> str:
-    """Return the same table in Markdown."""
-    head, *body = rows
-    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *body]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
 def machine_lines(report: Mapping[str, Any]) -> list[str]:
     """Return what the figures depend on."""
     place = report["machine"]
@@ -156,21 +140,6 @@ def notes(report: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def as_text(report: Mapping[str, Any], wanted: Sequence[targets.Target]) -> str:
-    """Return all of the report for the terminal."""
-    parts = ["\n".join(machine_lines(report))]
-    parts += [f"{heading}\n{plain(rows)}" for heading, rows in tables(report)]
-    parts += ["\n".join(notes(report)), "\n".join(targets.lines(wanted))]
-    return "\n\n".join(parts) + "\n"
-
-
-def as_markdown(report: Mapping[str, Any], wanted: Sequence[targets.Target]) -> str:
-    """Return the same in Markdown."""
-    parts = ["# Kernels", "\n".join(line + "  " for line in machine_lines(report)).rstrip()]
-    parts += [f"## {heading}\n\n{markdown(rows)}" for heading, rows in tables(report)]
-    parts += notes(report)
-    parts += [
-        "## Targets",
-        "\n".join(f"- {' '.join(line.split())}" for line in targets.lines(wanted)),
-    ]
-    return "\n\n".join(parts) + "\n"
+def page(report: Mapping[str, Any], wanted: Sequence[targets.Target]) -> Page:
+    """Return what the report says."""
+    return Page("Kernels", machine_lines(report), list(tables(report)), notes(report), wanted)

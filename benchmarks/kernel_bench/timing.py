@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -28,6 +28,7 @@ def interleave(
     competitors: Mapping[str, Callable[[], object]],
     seconds: float,
     prepare: Mapping[str, Callable[[], object]] | None = None,
+    elsewhere: Mapping[str, Callable[[float], Sequence[float]]] | None = None,
 ) -> dict[str, Time]:
     """Time all of them for ``seconds`` together, in short slices by turns.
 
@@ -35,9 +36,11 @@ def interleave(
         competitors: Name -> what is timed.
         seconds: For all of them; a round is always ended, and there are at least 5.
         prepare: Name -> what runs before each of the competitor's slices, untimed.
+        elsewhere: Name -> what times calls of its own, in another process: as many as fit into the
+            seconds that it is given.
     """
-    prepare = prepare or {}
-    samples: dict[str, list[float]] = {name: [] for name in competitors}
+    prepare, elsewhere = prepare or {}, elsewhere or {}
+    samples: dict[str, list[float]] = {name: [] for name in (*competitors, *elsewhere)}
     end = time.perf_counter() + seconds
     done = 0
     while done < ROUNDS or time.perf_counter() < end:
@@ -45,6 +48,8 @@ def interleave(
             prepare.get(name, int)()
             run()  # the others' data were in the caches, and their threads may be spinning
             samples[name] += _slice(run)
+        for name, measure in elsewhere.items():
+            samples[name] += measure(SLICE_SECONDS)
         done += 1
     return {
         name: Time(min(times) * 1e6, statistics.median(times) * 1e6, len(times))

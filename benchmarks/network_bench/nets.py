@@ -49,14 +49,19 @@ class Network:
         return settle_(float_model, images), settle_(binary_model, images)
 
     def images(self, count: int, seed: int = 0) -> Tensor:
-        """Return random images, ``(count, 3, size, size)``.
+        """Return random images, ``(count, 3, size, size)``."""
+        return random_images(self.size, count, seed)
 
-        They have blobs of some pixels, so that averages over an image differ between images too.
-        """
-        random = torch.Generator().manual_seed(seed)
-        coarse = torch.randn(count, 3, 4, 4, generator=random)
-        fine = torch.randn(count, 3, self.size, self.size, generator=random)
-        return nn.functional.interpolate(coarse, size=(self.size, self.size)) + fine
+
+def random_images(size: int, count: int, seed: int = 0) -> Tensor:
+    """Return ``(count, 3, size, size)``.
+
+    They have blobs of some pixels, so that averages over an image differ between images too.
+    """
+    random = torch.Generator().manual_seed(seed)
+    coarse = torch.randn(count, 3, 4, 4, generator=random)
+    fine = torch.randn(count, 3, size, size, generator=random)
+    return nn.functional.interpolate(coarse, size=(size, size)) + fine
 
 
 def vgg_small(num_classes: int = 10) -> nn.Module:
@@ -89,8 +94,10 @@ def settle_(model: nn.Module, images: Tensor) -> nn.Module:
     random = torch.Generator().manual_seed(2)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.weight, 0.5, 1.5, generator=random)
-            nn.init.normal_(module.bias, 0.0, 0.2, generator=random)
+            if module.weight is not None:
+                nn.init.uniform_(module.weight, 0.5, 1.5, generator=random)
+            if module.bias is not None:
+                nn.init.normal_(module.bias, 0.0, 0.2, generator=random)
             module.momentum = None  # the mean over all batches, of which there is one
         elif isinstance(module, nn.PReLU):
             nn.init.uniform_(module.weight, 0.05, 0.5, generator=random)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from benchmarks.kernel_bench.report import markdown, plain
-from benchmarks.kernel_bench.targets import Target, lines
+from benchmarks.kernel_bench.targets import Target
 from benchmarks.network_bench.breakdown import GROUPS
 from benchmarks.network_bench.measure import COMPETITORS, PACKED
+from benchmarks.page import Page
 
 Row = Mapping[str, Any]
 Table = tuple[str, list[list[str]]]
@@ -96,15 +96,16 @@ def _groups(report: Row) -> list[list[str]]:
     return [head, *body]
 
 
-def _slowest(row: Row) -> list[list[str]]:
+def slowest(row: Row, count: int = SLOWEST) -> list[list[str]]:
+    """Return the table of the operations that took longest."""
     operations = row["operations"]
     total = sum(operation["us"] for operation in operations)
-    slowest = sorted(operations, key=lambda operation: -operation["us"])[:SLOWEST]
+    longest = sorted(operations, key=lambda operation: -operation["us"])[:count]
     return [
         ["layer", "operation", "group", "us", "share"],
         *(
             [o["name"], o["operation"], o["group"], f"{o['us']:.1f}", f"{o['us'] / total:.0%}"]
-            for o in slowest
+            for o in longest
         ),
     ]
 
@@ -118,7 +119,7 @@ def tables(report: Row) -> Iterator[Table]:
     for row in report["rows"]:
         if row["batch"] == min(other["batch"] for other in report["rows"]):
             heading = f"{row['network']}, batch {row['batch']}: the {SLOWEST} slowest operations"
-            yield heading, _slowest(row)
+            yield heading, slowest(row)
 
 
 def machine_lines(report: Row) -> list[str]:
@@ -180,18 +181,6 @@ def _distances(report: Row) -> Iterator[str]:
             )
 
 
-def as_text(report: Row, wanted: Sequence[Target]) -> str:
-    """Return all of the report for the terminal."""
-    parts = ["\n".join(machine_lines(report))]
-    parts += [f"{heading}\n{plain(rows)}" for heading, rows in tables(report)]
-    parts += ["\n".join(notes(report)), "\n".join(lines(wanted))]
-    return "\n\n".join(parts) + "\n"
-
-
-def as_markdown(report: Row, wanted: Sequence[Target]) -> str:
-    """Return the same in Markdown."""
-    parts = ["# Networks", "\n".join(line + "  " for line in machine_lines(report)).rstrip()]
-    parts += [f"## {heading}\n\n{markdown(rows)}" for heading, rows in tables(report)]
-    parts += notes(report)
-    parts += ["## Targets", "\n".join(f"- {' '.join(line.split())}" for line in lines(wanted))]
-    return "\n\n".join(parts) + "\n"
+def page(report: Row, wanted: Sequence[Target]) -> Page:
+    """Return what the report says."""
+    return Page("Networks", machine_lines(report), list(tables(report)), notes(report), wanted)

@@ -208,6 +208,22 @@ void bind_float_operations(nb::class_<Program>& c) {
       },
       nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg().none());
   c.def(
+      "multiply",
+      [](Program& p, Size rows, Size channels, Slot x, Slot by, Size rows_by, Slot out, Slot bits,
+         Slot residual, const Epilogue& steps) {
+        p.open().multiply(rows, channels, x, by, rows_by, out, bits, residual, epilogue(steps));
+      },
+      nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),
+      nb::arg().none());
+  c.def(
+      "level",
+      [](Program& p, Size rows, Size channels, Slot x, Size levels, Size plane, Slot out, Slot bits,
+         Slot residual, const Epilogue& steps) {
+        p.open().level(rows, channels, x, levels, plane, out, bits, residual, epilogue(steps));
+      },
+      nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg(),
+      nb::arg().none());
+  c.def(
       "concat",
       [](Program& p, Size rows, const std::vector<Slot>& x, const std::vector<Size>& channels,
          Slot out, Slot bits, Slot residual, const Epilogue& steps) {

@@ -109,6 +109,24 @@ void layers_of_networks(Isa isa) {
   }
 }
 
+// As of MeliusNet's stem, whose groups are computed in pairs where vectors are of 16.
+void groups_of_eight_filters(Isa isa) {
+  for (int round = 0; round < effort(30); ++round) {
+    const Threads restore(random().one_in(3) ? 3 : 1);
+    ConvShape s = linear(random().between(1, 2), 0, 0);
+    s.groups = 4 * random().between(1, 3);
+    s.channels = s.groups * (random().one_in(2) ? 4 : 8);
+    s.out_channels = s.groups * 8;
+    s.height = random().between(1, 9);
+    s.width = random().between(1, 40);
+    s.kernel_h = random().between(1, 3);
+    s.kernel_w = random().between(1, 3);
+    s.stride_h = s.stride_w = random().between(1, 2);
+    s.pad_top = s.pad_bottom = s.pad_left = s.pad_right = random().between(1, 2);
+    compare(s, isa);
+  }
+}
+
 ConvShape random_stem() {
   ConvShape s = linear(random().between(1, 2), random().between(1, 4), random().between(48, 130));
   s.height = random().between(1, 50);
@@ -383,8 +401,8 @@ void stems_are_pooled(Isa isa) {
 void orders(Isa isa) {
   for (int round = 0; round < effort(100); ++round) {
     const Threads restore(random().one_in(4) ? 3 : 1);
-    const std::size_t batch = random().between(0, 3), channels = random().between(1, 70);
-    const std::size_t pixels = random().between(1, 300);
+    const std::size_t batch = random().between(0, 3), pixels = random().between(1, 300);
+    const std::size_t channels = random().one_in(4) ? 64 : random().between(1, 70);
     const Floats x = floats(batch * channels * pixels);
     Floats nhwc(x.size()), back(x.size());
     to_nhwc(batch, channels, pixels, x.data(), nhwc.data(), isa);
@@ -393,9 +411,9 @@ void orders(Isa isa) {
       const std::size_t p = i % pixels, c = i / pixels % channels, b = i / pixels / channels;
       check(nhwc[(b * pixels + p) * channels + c] == x[i] && back[i] == x[i], "element %zu", i);
     }
-    const std::vector<std::size_t> parts = {channels, 3, channels};
+    const std::vector<std::size_t> parts = {channels, channels, 3};
     const Floats three = floats(batch * pixels * 3);
-    const float* inputs[] = {nhwc.data(), three.data(), nhwc.data()};
+    const float* inputs[] = {nhwc.data(), nhwc.data(), three.data()};
     Floats joined(batch * pixels * (2 * channels + 3)), relu(joined.size());
     Epilogue e;
     e.out = joined.data();
@@ -405,10 +423,39 @@ void orders(Isa isa) {
     concat(batch * pixels, 3, inputs, parts.data(), e, isa);
     for (std::size_t i = 0; i < joined.size(); ++i) {
       const std::size_t row = i / (2 * channels + 3), c = i % (2 * channels + 3);
-      const float want = c < channels       ? nhwc[row * channels + c]
-                         : c < channels + 3 ? three[row * 3 + c - channels]
-                                            : nhwc[row * channels + c - channels - 3];
+      const float want = c < 2 * channels ? nhwc[row * channels + c % channels]
+                                          : three[row * 3 + c - 2 * channels];
       check(joined[i] == want && relu[i] == std::max(want, 0.0f), "joined %zu", i);
+    }
+  }
+}
+
+void products(Isa isa) {
+  for (int round = 0; round < effort(100); ++round) {
+    const Threads restore(random().one_in(4) ? 3 : 1);
+    const std::size_t batch = random().between(0, 3), pixels = random().between(1, 300);
+    const std::size_t channels = random().between(1, 130), rows = batch * pixels;
+    const bool gate = random().one_in(2);
+    const Floats x = floats(rows * channels), by = floats((gate ? batch : rows) * channels);
+    Floats got(x.size()), level(x.size());
+    std::vector<word_t> bits(rows * words(channels), ~word_t{0});
+    Epilogue e;
+    e.out = got.data();
+    e.bits = bits.data();
+    e.first_activation = Activation::kRelu;
+    e.bit_shift = x.data();
+    multiply(rows, channels, x.data(), by.data(), gate ? pixels : 1, e, isa);
+    e.out = level.data();
+    e.bits = nullptr;
+    bnn::level(rows, channels, x.data(), 3, 1, e, isa);
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      const std::size_t row = i / channels, c = i % channels;
+      const float want = std::max(x[i] * by[(gate ? row / pixels : row) * channels + c], 0.0f);
+      check(got[i] == want, "product %zu", i);
+      const word_t word = bits[row * words(channels) + c / kWordBits];
+      check((word >> c % kWordBits & 1) == (want + x[c] < 0), "bit %zu", i);
+      const float r = std::nearbyint(std::min(std::max(x[i], 0.0f), 1.0f) * 3) - 1.5f;
+      check(level[i] == std::max(r < 0 ? r + 1 : r - 1, 0.0f), "level %zu", i);
     }
   }
 }
@@ -417,6 +464,7 @@ const Registration table([] {
   add_for_each_isa("conv2d", "random_shapes", random_shapes);
   add_for_each_isa("conv2d", "tails", tails);
   add_for_each_isa("conv2d", "layers_of_networks", layers_of_networks);
+  add_for_each_isa("conv2d", "groups_of_eight_filters", groups_of_eight_filters);
   add_for_each_isa("conv2d", "stems", stems);
   add_for_each_isa("conv2d", "stems_are_mapped", stems_are_mapped);
   add_for_each_isa("conv2d", "stems_are_pooled", stems_are_pooled);
@@ -424,6 +472,7 @@ const Registration table([] {
   add_for_each_isa("conv2d", "epilogues_are_maps", epilogues_are_maps);
   add_for_each_isa("conv2d", "pooling", pooling);
   add_for_each_isa("conv2d", "orders", orders);
+  add_for_each_isa("conv2d", "products", products);
 });
 
 }  // namespace

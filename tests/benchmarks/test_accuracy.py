@@ -9,6 +9,8 @@ from benchmarks.accuracy_bench.methods import METHODS, SETTINGS
 from bnn.executor import load_recipe
 from bnn.ops import binarizers
 
+METHODS_OF_MORE_BITS = (("float", 99.0), ("dorefa-1w2a", 98.0), ("ternary", 97.0))
+
 
 def outcome(data="digits", method="float", seed=0, accuracy=99.0):
     settings = runs.settings_of(data, METHODS[method])
@@ -48,6 +50,14 @@ def test_rows_are_sorted_and_measured_against_float():
     assert [row["difference"] for row in rows] == [0, -1, -3]
     assert [round(row["spread"], 3) for row in rows] == [0.707, 0.707, 0.707]
     assert report.best_of(rows)["digits"]["network"] == "rsign"
+
+
+def test_the_best_method_has_one_bit():
+    rows = report.rows_of(
+        [outcome(method=name, accuracy=a) for name, a in METHODS_OF_MORE_BITS]
+        + [outcome(method="ste", accuracy=96.0)]
+    )
+    assert report.best_of(rows)["digits"]["network"] == "ste"
 
 
 @pytest.mark.parametrize(("points", "missed"), [(-0.7, []), (-0.8, ["mnist5k"])])

@@ -3,6 +3,7 @@
 import copy
 import inspect
 import io
+import math
 import pickle
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 from torch import nn
 
 from bnn import BConfig, Identity, prepare_binary_model
+from bnn.errors import ConfigError
 from bnn.layers import BINARY_LAYERS
 from bnn.ops import BasicInputBinarizer, XNORWeightBinarizer, binarizers, set_progress_
 
@@ -225,3 +227,34 @@ def test_output_stage_does_not_write_into_the_layers_output(name):
     layer.activation_post_process(out, x)
     assert torch.equal(out, before[0])
     assert torch.equal(x, before[1])
+
+
+@pytest.mark.parametrize("name", WEIGHT)
+def test_a_weight_of_zeros_learns_and_stays_finite(name):
+    layer = layer_with(name)[0]
+    with torch.no_grad():
+        layer.weight.zero_()
+        for parameter in layer.weight_pre_process.parameters():  # as a scale of its magnitude is
+            parameter.zero_()
+    out = layer(torch.randn(2, 2, 5, 5))
+    (out * torch.randn_like(out)).sum().backward()
+    assert out.isfinite().all()
+    for parameter, value in layer.named_parameters():
+        assert value.grad is None or value.grad.isfinite().all(), parameter
+
+
+NUMBERS = [
+    (name, key)
+    for name in binarizers
+    for key, parameter in inspect.signature(binarizers[name]).parameters.items()
+    if type(parameter.default) in (int, float)
+]
+
+
+@pytest.mark.parametrize(("name", "key"), NUMBERS)
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan, 1e39], ids=str)
+def test_arguments_are_finite(name, key, value):
+    layer = nn.Conv2d(2, 4, 3)
+    needs_layer = "module" in inspect.signature(binarizers[name]).parameters
+    with pytest.raises(ConfigError):
+        binarizers[name](**{"module": layer} if needs_layer else {}, **{key: value})

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.nn.parameter import is_lazy
 from torch.nn.utils import prune
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -20,6 +21,7 @@ from bnn.models.resnet import resnet18
 from bnn.ops import (
     BasicInputBinarizer,
     BasicScaleBinarizer,
+    XNORPlusPlusScaleBinarizer,
     XNORScaleBinarizer,
     XNORWeightBinarizer,
     sign,
@@ -415,6 +417,17 @@ def test_models_without_values_are_refused():
         count_ops(nn.LazyLinear(2), torch.randn(1, 2))
     with pytest.raises(BnnError, match=r"not an nn\.Module"):
         count_ops(torch.relu, torch.randn(1, 2))
+
+
+def test_scales_that_have_yet_to_see_an_output_are_counted_on_a_copy():
+    config = BConfig(BasicInputBinarizer, XNORPlusPlusScaleBinarizer, XNORWeightBinarizer)
+    layer = prepare_binary_model(nn.Sequential(nn.Conv2d(2, 4, 3, bias=False)), config)
+    images = torch.randn(1, 2, 7, 8)
+    count = count_ops(layer, images)
+    assert (count.binary_params, count.float_params) == (4 * 2 * 9, 4 + 5 + 6)
+    assert all(map(is_lazy, layer[0].activation_post_process.parameters()))
+    layer(images)
+    assert count_ops(layer, images) == count
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

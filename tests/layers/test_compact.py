@@ -20,6 +20,7 @@ from bnn.ops import (
     BinarizerBase,
     EDEBinarizer,
     Identity,
+    InputBinarizer,
     IRNetWeightBinarizer,
     ReCUWeightBinarizer,
     WeightBinarizer,
@@ -48,6 +49,14 @@ WEIGHTS = {
     "centred": XNORWeightBinarizer.with_args(center_weights=True),
     "signs": XNORWeightBinarizer.with_args(compute_alpha=False),
 }
+
+
+GEOMETRIES = [
+    {"padding": 1, "layout": torch.channels_last},
+    {"padding": 1, "groups": 2, "stride": 2, "bias": False},
+    {"padding": ((0, 1), (2, 0)), "batch": ()},
+    {"padding": 1, "padding_value": -1},
+]
 
 
 class _Slope(SignFunction):
@@ -114,6 +123,7 @@ def results(layer, x, args=()):
     """Return the output and all gradients, of a random direction."""
     layer.zero_grad()
     x = x.detach().clone(memory_format=torch.preserve_format).requires_grad_()
+    torch.manual_seed(3)  # of what is drawn
     out = layer(x, *args)
     torch.manual_seed(1)
     out.backward(torch.randn(out.shape, dtype=out.dtype))
@@ -349,6 +359,7 @@ def test_two_bits_are_kept_for_each_input(float_cls, weight):
 def second_derivatives(layer, x):
     layer.zero_grad()
     x = x.detach().clone().requires_grad_()
+    torch.manual_seed(3)  # of what is drawn
     out = layer(x)
     torch.manual_seed(2)
     grads = torch.autograd.grad(
@@ -565,18 +576,104 @@ FORMS = [
     for name, cls in ((name, binarizers[name]) for name in binarizers)
     if cls.sign_form is not BinarizerBase.sign_form
 ]
+VALUES = [
+    (name, side)
+    for name in binarizers
+    if binarizers[name].stage == "value"
+    for side, other in (("x", "weight"), ("weight", "input"))
+    if binarizers[name].operand != other
+]
 
 
-@pytest.mark.parametrize("name", FORMS)
-@pytest.mark.parametrize("float_cls", [nn.Linear, nn.Conv2d], ids=lambda c: c.__name__)
-def test_registered_binarizers(name, float_cls):
-    args, shape = SIZES[float_cls]
-    weight = issubclass(binarizers[name], WeightBinarizer)
-    layer = binary(float_cls, *args, **{"weight" if weight else "x": binarizers[name]})
+def registered(name, side, float_cls, *args, beside=None, **kwargs):
+    """Return a layer with a registered binarizer of one operand, its parameters not at 0."""
+    stages = {side: binarizers[name]}
+    if beside is not None:
+        stages["weight" if side == "x" else "x"] = binarizers[beside]
+    layer = binary(float_cls, *args, **stages, **kwargs)
     with torch.no_grad():
         for parameter in layer.activation_pre_process.parameters():
-            parameter.uniform_(-0.5, 0.5)
+            parameter.uniform_(0.2, 0.6)
+    return layer
+
+
+@LAYERS
+@pytest.mark.parametrize(("name", "side"), VALUES)
+@pytest.mark.parametrize("training", [True, False])
+def test_registered_binarizers(name, side, float_cls, training):
+    args, shape = SIZES[float_cls]
+    layer = registered(name, side, float_cls, *args).train(training)
     check(layer, edgy(*shape).clamp(-9, 9))
+
+
+@pytest.mark.parametrize(("name", "side"), VALUES)
+@pytest.mark.parametrize("adabin", [True, False])
+@pytest.mark.parametrize("kwargs", GEOMETRIES, ids=str)
+def test_registered_binarizers_in_other_layers(name, side, adabin, kwargs):
+    beside = (
+        ("AdaBinWeightBinarizer" if side == "x" else "AdaBinInputBinarizer") if adabin else None
+    )
+    draws = name == "StochasticInputBinarizer"
+    if adabin and draws and side == "weight":
+        return  # drawn weights beside another input than signs are plain
+    kwargs = dict(kwargs)
+    batch, layout = kwargs.pop("batch", (2,)), kwargs.pop("layout", torch.contiguous_format)
+    layer = registered(name, side, nn.Conv2d, 6, 12, 3, beside=beside, **kwargs)
+    x = edgy(*batch, 6, 9, 8).clamp(-9, 9)
+    if x.dim() == 4:
+        layer, x = layer.to(memory_format=layout), x.contiguous(memory_format=layout)
+    padded = layer.padding_value and isinstance(layer.activation_pre_process, InputBinarizer)
+    check(layer, x, used=not padded)
+
+
+@pytest.mark.parametrize("side", ["x", "weight"])
+def test_float_operands(side):
+    """Steps of a recipe may binarize one operand alone."""
+    config = {
+        "x": BConfig(BasicInputBinarizer),
+        "weight": BConfig(weight_pre_process=XNORWeightBinarizer),
+    }
+    layer = BINARY_LAYERS[nn.Conv2d](6, 4, 3, padding=1, bconfig=config[side])
+    check(layer, edgy(2, 6, 5, 5).clamp(-9, 9))
+    layer = BINARY_LAYERS[nn.Linear](6, 4, bconfig=BConfig())
+    check(layer, torch.randn(2, 6), used=False)
+
+
+@pytest.mark.parametrize("side", ["x", "weight"])
+def test_nan_is_passed_on_as_by_plain_operations(side):
+    name = "DoReFaInputBinarizer" if side == "x" else "DoReFaWeightBinarizer"
+    layer = binary(nn.Linear, 6, 4, **{side: binarizers[name].with_args(bits=3)})
+    x = torch.randn(2, 6)
+    (x if side == "x" else layer.weight.data)[0, 0] = float("nan")
+    out = layer(x)
+    with set_compact(False):
+        expected = layer(x)
+    assert out.isnan().any()
+    torch.testing.assert_close(out, expected, equal_nan=True, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(("name", "side"), VALUES)
+@pytest.mark.parametrize("float_cls", [nn.Linear, nn.Conv2d], ids=lambda c: c.__name__)
+def test_registered_binarizers_keep_no_floats_of_their_own(name, side, float_cls):
+    """The input may be kept, which is there anyway; what is more is bits."""
+    args = (128, 64) if float_cls is nn.Linear else (128, 64, 3)
+    x = torch.randn(*((256, 128) if float_cls is nn.Linear else (2, 128, 10, 10)))
+    layer = registered(name, side, float_cls, *args)
+    assert is_used(layer, x.requires_grad_())
+    floats = 4 * x.numel()
+    assert saved_bytes(layer, x) <= floats + 3 * floats / 32 + 64 * 64
+
+
+@pytest.mark.parametrize(("name", "side"), VALUES)
+def test_second_derivatives_of_registered_binarizers(name, side):
+    layer, x = registered(name, side, nn.Conv2d, 70, 6, 3), edgy(2, 70, 6, 5).clamp(-9, 9)
+    got = second_derivatives(layer, x)
+    with set_compact(False):
+        expected = second_derivatives(layer, x)
+    for a, b in zip(got, expected, strict=True):
+        a, b = (torch.zeros(()) if t is None else t for t in (a, b))
+        scale = max(b.abs().max().item(), 1)
+        torch.testing.assert_close(a.expand_as(b), b, rtol=1e-3, atol=1e-4 * scale)
 
 
 def built_by_a_layer(cls, *args):
@@ -602,11 +699,15 @@ def test_binarizers_that_take_their_layer_are_built():
 @pytest.mark.parametrize("name", FORMS)
 def test_a_form_is_what_the_binarizer_computes(name):
     binarizer, layer = built_by_a_layer(binarizers[name], 70, 6)
+    if binarizers[name].soft_in_training:
+        assert binarizer.sign_form(torch.randn(6, 70)) is None
+        binarizer.eval()
     x = layer.weight if isinstance(binarizer, WeightBinarizer) else torch.randn(6, 70)
     form = binarizer.sign_form(x)
     signs = form.function.apply(form.latent, *form.parameters)
     result = signs if form.scale is None else signs * form.scale.view(-1, 1)
-    assert torch.equal(result, binarizer(x))
+    if not form.draws:
+        assert torch.equal(result, binarizer(x))
 
 
 def test_subclasses_have_no_form_unless_they_say_so():

@@ -82,6 +82,19 @@ def test_adabin_takes_the_sign_of_a_distance_that_would_round_to_zero():
     assert AdaBinInputBinarizer(alpha=-8.0)(x).tolist() == [-8, -8, -8, 8]
 
 
+@pytest.mark.parametrize("alpha", [0.0, 1e-38, -1e-38])
+def test_adabin_with_an_alpha_of_zero_is_finite(alpha):
+    binarizer = AdaBinInputBinarizer(alpha=alpha, beta=0.25)
+    x = torch.tensor([-3.0, 0.0, 0.25, 0.5, 3e38], requires_grad=True)
+    y = binarizer(x)
+    assert torch.allclose(y, torch.tensor(0.25))
+    y.sum().backward()
+    for grad in (x.grad, binarizer.alpha.grad, binarizer.beta.grad):
+        assert grad.isfinite().all()
+    # sign(u) - u h(u), summed: the slope h is 0 but at the centre.
+    assert binarizer.alpha.grad.item() == 1  # u is 0 in the middle, where sign(-0.0) is 1 too
+
+
 @pytest.mark.parametrize("shape", [(2, 3, 4, 4), (3, 4, 4)], ids=["batched", "unbatched"])
 def test_rsign_has_a_threshold_for_each_channel(shape):
     rsign = RSignInputBinarizer(nn.Conv2d(3, 5, 1).double())

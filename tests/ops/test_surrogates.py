@@ -110,12 +110,12 @@ def test_ede_grows_by_equal_factors_and_k_keeps_early_slopes_at_one():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: BasicInputBinarizer(clip=0), "clip is 0; it must be a number above 0"),
-        (lambda: BasicInputBinarizer(clip="1"), "clip is '1'; it must be a number"),
+        (lambda: BasicInputBinarizer(clip=0), "clip is 0; it must be a finite number above 0"),
+        (lambda: BasicInputBinarizer(clip="1"), "clip is '1'; it must be a finite number"),
         (lambda: SwishSignBinarizer(beta=-1), "beta is -1"),
         (lambda: FDABinarizer(terms=-1), "terms is -1; it must be an int from 0"),
         (lambda: FDABinarizer(frequency=float("nan")), "frequency is nan"),
-        (lambda: EDEBinarizer(t_min=2, t_max=1), "0 < t_min <= t_max"),
+        (lambda: EDEBinarizer(t_min=2, t_max=1), "1e-38 <= t_min <= t_max"),
     ],
 )
 def test_bad_arguments(make, message):

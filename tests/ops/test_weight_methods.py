@@ -7,9 +7,11 @@ import pytest
 import torch
 from torch import nn
 
+from bnn import BConfig, Identity, prepare_binary_model
 from bnn.errors import ConfigError
 from bnn.ops import (
     AdaBinWeightBinarizer,
+    BasicInputBinarizer,
     BiPerWeightBinarizer,
     DoReFaWeightBinarizer,
     IRNetWeightBinarizer,
@@ -116,6 +118,21 @@ def test_dorefa_of_one_bit_has_the_layers_scale_and_passes_the_gradient(g):
     expected = torch.tensor([[scale * sgn(v) for v in row] for row in ROWS]).double()
     torch.testing.assert_close(binarizer(w), expected, rtol=1e-7, atol=1e-7)
     torch.testing.assert_close(gradient(binarizer, w, g), g)
+
+
+def test_dorefa_of_zeros_passes_the_gradient_as_everywhere(g):
+    w = weights([[0.0] * 5] * 2)
+    binarizer = DoReFaWeightBinarizer().double()
+    integers, scale = binarizer(w, factors=True)
+    assert torch.equal(integers * scale.view(2, 1), torch.zeros(2, 5))
+    assert torch.equal(gradient(binarizer, w, g), g)
+    layer = nn.Linear(5, 2, bias=False)
+    config = BConfig(BasicInputBinarizer, Identity, DoReFaWeightBinarizer)
+    layer = prepare_binary_model(nn.Sequential(layer), config)[0]
+    with torch.no_grad():
+        layer.weight.zero_()
+    layer(torch.tensor([[1.0, -1.0, 1.0, 1.0, -1.0]])).sum().backward()
+    assert layer.weight.grad.tolist() == [[1, -1, 1, 1, -1]] * 2
 
 
 def test_dorefa_weights_agree_with_larq(golden):
@@ -318,4 +335,17 @@ def test_lsq(step, g):
     assert mask.any()
     assert not mask.all()
     torch.testing.assert_close(grad, torch.where(mask, g, 0))
+    torch.testing.assert_close(of_step, (g * signs).sum() / math.sqrt(10))
+
+
+def test_lsq_with_a_step_of_zero(g):
+    layer = nn.Linear(5, 2).double()
+    binarizer = LSQWeightBinarizer(layer)
+    binarizer.scale.data.zero_()
+    w = weights([[0.0, 0.1, -0.1, 0.0, -0.0], [0.0] * 5])
+    q = binarizer(w)
+    assert torch.equal(q, torch.zeros_like(q))
+    grad, of_step = torch.autograd.grad(q, (w, binarizer.scale), g)
+    torch.testing.assert_close(grad, torch.where(w == 0, g, 0))
+    signs = torch.where(w.detach() < 0, -1.0, 1.0).double()
     torch.testing.assert_close(of_step, (g * signs).sum() / math.sqrt(10))

@@ -286,7 +286,8 @@ class TestUnknown:
         model[1].register_forward_hook(lambda module, args, output: output.abs())
         model[2].register_forward_pre_hook(lambda module, args: (args[0] - 1,))
         packed = exact(model, torch.randn(2, 8, 6, 6), binary=("0",))
-        assert set(packed.report.opaque) == {"1"}
+        why = "it has hooks or a parametrization, which only a call runs"
+        assert packed.report.opaque == {"1": f"BatchNorm2d: {why}"}
         assert "hooks" in packed.report.emulated["2"]
 
     def test_an_unknown_function_runs_as_it_was(self):
@@ -299,7 +300,9 @@ class TestUnknown:
                 return torch.cumsum(self.a(x), dim=1)
 
         packed = exact(Odd(), torch.randn(2, 8, 6, 6))
-        assert list(packed.report.opaque.values()) == ["cumsum"]
+        why = "no operation of packed networks computes it"
+        assert packed.report.opaque == {"cumsum": f"cumsum: {why}"}
+        assert f"run by Python as it was: cumsum: cumsum: {why}" in str(packed.report)
 
     def test_a_known_function_with_an_unknown_argument_runs_as_it_was(self):
         class Odd(nn.Module):
@@ -311,7 +314,34 @@ class TestUnknown:
                 y = self.a(x)
                 return torch.add(y, y, alpha=3) + torch.mean(y) + F.dropout(y, training=False)
 
-        exact(Odd(), torch.randn(2, 8, 6, 6))
+        packed = exact(Odd(), torch.randn(2, 8, 6, 6))
+        for name, what in packed.report.opaque.items():
+            assert what.startswith(f"{name}: "), what
+            assert len(what) > len(name) + 5, "no reason is given"
+
+    def test_a_layer_with_an_unknown_binarizer_says_why(self):
+        class Odd(BasicInputBinarizer):
+            def forward(self, x):
+                return super().forward(x - 1)
+
+        layer = Conv2d(8, 8, 3, bconfig=BConfig(Odd))
+        packed = exact(nn.Sequential(layer), torch.randn(2, 8, 6, 6), binary=())
+        assert set(packed.report.emulated) == {"0"}
+        assert "Odd" in packed.report.emulated["0"]
+        assert f"emulated: 0: {packed.report.emulated['0']}" in str(packed.report)
+
+    def test_a_constant_of_another_type_says_why(self):
+        class Shifted(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.a = conv()
+                self.register_buffer("by", torch.tensor(2))
+
+            def forward(self, x):
+                return self.a(x) + self.by
+
+        packed = exact(Shifted(), torch.randn(2, 8, 6, 6))
+        assert "torch.int64" in packed.report.opaque["by"]
 
     def test_control_flow_on_data_is_packed_layer_by_layer(self):
         class Branch(nn.Module):

@@ -251,6 +251,41 @@ def test_global_avgpool(isa, channels, pixels, which, values):
     check_steps(values, epilogue, build, x.double().mean(1).float(), 1e-4)
 
 
+@pytest.mark.parametrize("channels", [1, 17, 64, 100])
+@pytest.mark.parametrize("pixels", [1, 67])
+@pytest.mark.parametrize("which", ["none", "bias_relu", "everything"])
+def test_multiply(isa, channels, pixels, which, values):
+    x = values(3, 67, channels)
+    by = values(3, 67 // pixels, channels, seed=1)
+
+    def build(*rest):
+        program = runtime.native().Program(isa)
+        program.multiply(3 * 67, channels, 0, 4, pixels, *rest)
+        return lambda slots: program.run([x.data_ptr(), *slots, by.data_ptr()])
+
+    check_steps(values, epilogue_of(which, channels, 1, values), build, x * by, 0)
+
+
+@pytest.mark.parametrize("channels", [1, 17, 64, 100])
+@pytest.mark.parametrize("levels", [3, 7, 255])
+@pytest.mark.parametrize("which", ["none", "everything"])
+def test_level(isa, channels, levels, which, values):
+    x = values(200, channels)
+    x[::3] *= 0.3
+    x[1] = torch.arange(channels) / (2 * levels) + 0.5 / levels  # ties
+    start = (x.clamp(0, 1) * levels).round() - levels / 2
+    for plane in range(levels.bit_length()):
+
+        def build(*rest, plane=plane):
+            program = runtime.native().Program(isa)
+            program.level(200, channels, 0, levels, plane, *rest)
+            return lambda slots: program.run([x.data_ptr(), *slots])
+
+        check_steps(values, epilogue_of(which, channels, 1, values), build, start, 0)
+        start = start - torch.where(start < 0, -1.0, 1.0) * ((levels + 1) / 2 ** (plane + 2))
+    assert (start[~start.isnan()] == 0).all()
+
+
 @pytest.mark.parametrize("channels", [(1,), (3, 64), (17, 1, 46), (64, 64), (128, 2, 100)])
 @pytest.mark.parametrize("which", ["none", "bias_relu", "everything"])
 def test_concat(isa, channels, which, values):

@@ -48,7 +48,11 @@ def test_accuracies_are_those_of_the_results():
         line = re.search(rf"^\| {data} .*?\|(.*)\|$", README, re.MULTILINE)[1]
         shown = dict(zip(networks, (float(cell) for cell in line.split("|")), strict=True))
         measured = {r["network"]: round(r["accuracy"], 2) for r in rows if r["data"] == data}
-        assert shown == measured
+        assert shown == {name: measured[name] for name in networks}
+    # Eight columns fit on a page; the count of the others is said above them.
+    said = re.search(r"Six of (\d+) methods", README)
+    assert len(networks) == 7
+    assert int(said[1]) == len({r["network"] for r in rows} - {"float"})
 
 
 def test_speeds_are_those_of_the_results():

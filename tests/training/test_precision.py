@@ -63,6 +63,7 @@ def test_a_run_learns_as_in_float32(tiny, tmp_path):
             model_args={"width": 8},
             epochs=4,
             batch_size=64,
+            learning_rate=1e-2,
             precision=precision,
             out=str(tmp_path / precision),
         )

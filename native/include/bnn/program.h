@@ -62,6 +62,10 @@ class Program {
                       Slot bits, Slot residual, const Epilogue& epilogue);
   void map(std::size_t rows, std::size_t channels, Slot x, Slot out, Slot bits, Slot residual,
            const Epilogue& epilogue);
+  void multiply(std::size_t rows, std::size_t channels, Slot x, Slot by, std::size_t rows_by,
+                Slot out, Slot bits, Slot residual, const Epilogue& epilogue);
+  void level(std::size_t rows, std::size_t channels, Slot x, std::size_t levels, std::size_t plane,
+             Slot out, Slot bits, Slot residual, const Epilogue& epilogue);
   void concat(std::size_t rows, const std::vector<Slot>& x,
               const std::vector<std::size_t>& channels, Slot out, Slot bits, Slot residual,
               const Epilogue& epilogue);

@@ -43,6 +43,14 @@ inline Floats larger(Floats x, Floats most) {
 
 inline Floats relu(Floats v) { return _mm512_maskz_max_ps(0xffff, Floats{}, v); }
 
+// The first floats, fewer than a vector has, and 0. Nothing behind them is read or written.
+inline Floats load_some(const float* from, std::size_t count) {
+  return _mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << count) - 1), from);
+}
+inline void store_some(float* to, std::size_t count, Floats v) {
+  _mm512_mask_storeu_ps(to, static_cast<__mmask16>((1u << count) - 1), v);
+}
+
 // Bit i = (v[i] < 0). Four vectors are a word: others would have to put words together.
 inline word_t negative(Floats v) { return _mm512_cmp_ps_mask(v, Floats{}, _CMP_LT_OQ); }
 

@@ -2,7 +2,7 @@
 // ISA: depthwise convolution, maximum, mean.
 //
 // Up to 4 pixels share the loads of the weights. The channels beyond the last whole vector are read
-// one by one: behind the last pixel memory may end.
+// by a mask or one by one: behind the last pixel memory may end.
 #pragma once
 
 #include <limits>
@@ -19,9 +19,13 @@ struct Whole {
 struct Some {
   std::size_t count;
   Floats operator()(const float* from) const {
+#if BNN_LANES == 16
+    return load_some(from, count);
+#else
     float copy[kLanes] = {};
     for (std::size_t i = 0; i < count; ++i) copy[i] = from[i];
     return load(copy);
+#endif
   }
 };
 

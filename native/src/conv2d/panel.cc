@@ -7,6 +7,11 @@
 
 namespace bnn {
 
+bool is_paired(const ConvShape& s, Isa isa) {
+  return select_interleave(isa) != nullptr && s.groups > 1 && s.channels % 16 == 0 &&
+         s.group_out_channels() == 8 && (s.group_channels() == 4 || s.group_channels() == 8);
+}
+
 FloatPanel plan_float_panel(const ConvShape& s, Isa isa) {
   const std::size_t taps = s.kernel_h * s.kernel_w;
   if (is_depthwise(s)) {
@@ -22,7 +27,7 @@ FloatPanel plan_float_panel(const ConvShape& s, Isa isa) {
   const std::size_t left = s.group_out_channels() % p.block;
   p.last = left == 0 ? 0 : kernel.width(left);
   p.group = p.rows * (p.whole * p.block + p.last);
-  p.groups = s.groups;
+  p.groups = is_paired(s, isa) ? s.groups / 2 : s.groups;
   return p;
 }
 
@@ -42,6 +47,13 @@ void arrange(const float* weight, std::size_t n, std::size_t rows, std::size_t w
   }
 }
 
+// out: (rows, 8, 2) from weight: (2, 8, rows).
+void arrange_pair(const float* weight, std::size_t rows, float* out) {
+  for (std::size_t row = 0; row < rows; ++row) {
+    for (std::size_t i = 0; i < 16; ++i) *out++ = weight[(i % 2 * 8 + i / 2) * rows + row];
+  }
+}
+
 }  // namespace
 
 void make_conv2d_panel(const ConvShape& s, const float* weight, void* panel, Isa isa) {
@@ -49,6 +61,12 @@ void make_conv2d_panel(const ConvShape& s, const float* weight, void* panel, Isa
   if (is_winograd(s)) return make_winograd_panel(s, weight, out, isa);
   const FloatPanel p = plan_float_panel(s, isa);
   if (is_depthwise(s)) return arrange(weight, s.channels, p.rows, p.last, out);
+  if (is_paired(s, isa)) {
+    for (std::size_t g = 0; g < p.groups; ++g) {
+      arrange_pair(weight + g * 16 * p.rows, p.rows, out + g * p.group);
+    }
+    return;
+  }
   const std::size_t filters = s.group_out_channels();
   for (std::size_t g = 0; g < s.groups; ++g) {
     for (std::size_t n = 0; n < filters; n += p.block) {

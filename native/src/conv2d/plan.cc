@@ -18,6 +18,8 @@ constexpr std::size_t kChunkBytes = 64 << 10;    // of x: it is read again for e
 constexpr std::size_t kGroupBytes = 8 << 10;     // of sums that an epilogue takes at once
 constexpr std::size_t kShortRun = 12;            // floats: shorter runs are cut into single ones
 constexpr std::size_t kPartFilters = kWordBits;
+constexpr std::size_t kCopyFloats = 64 << 10;  // about 10 us
+constexpr std::size_t kFewChannels = 16;       // kernels with so many lanes finish fewer by masks
 
 bool is_pointwise(const ConvShape& s) {
   return s.kernel_h == 1 && s.kernel_w == 1 && s.stride_h == 1 && s.stride_w == 1 &&
@@ -64,11 +66,14 @@ ConvShape window_shape(const PoolShape& s) {
 }
 
 // In the order of the panel's rows.
-std::vector<FloatRun> units(const std::vector<FloatRun>& runs, std::size_t row_step) {
+// `step`: from one float to the next.
+std::vector<FloatRun> units(const std::vector<FloatRun>& runs, std::size_t row_step,
+                            std::size_t step) {
   std::vector<FloatRun> result;
   for (const FloatRun& run : runs) {
     for (std::size_t i = 0; i < run.count; ++i) {
-      result.push_back({run.offset + static_cast<std::ptrdiff_t>(i), run.row + i * row_step, 1});
+      const std::size_t at = i * step;
+      result.push_back({run.offset + static_cast<std::ptrdiff_t>(at), run.row + i * row_step, 1});
     }
   }
   std::sort(result.begin(), result.end(),
@@ -146,6 +151,9 @@ FloatPlan::FloatPlan(const ConvShape& shape, bool x_nchw, Isa isa)
     step_channels_ = panel_.vector;
     bit_channels_ = kernel.block == kWordBits ? panel_.vector : 0;
     set_tiles(kernel.pixels(std::min(shape.group_out_channels(), kernel.block)));
+    paired_ = is_paired(shape, isa);
+    copies_ = paired_ && x_nchw;
+    if (paired_) x_nchw_ = false;
   }
   set_runs();
 }
@@ -196,7 +204,7 @@ void FloatPlan::set_runs() {
   units_ = window_ == Window::kProducts && longest < kShortRun;
   if (!units_) return;
   const std::size_t row_step = x_nchw_ ? s.group_channels() : 1;
-  for (std::vector<FloatRun>& runs : runs_) runs = units(runs, row_step);
+  for (std::vector<FloatRun>& runs : runs_) runs = units(runs, row_step, paired_ ? 2 : 1);
 }
 
 std::vector<FloatRun> FloatPlan::runs_of(const Stretch& y, const Stretch& x) const {
@@ -260,6 +268,7 @@ void FloatPlan::run_tiles(const Job& job, const Cursor& at, std::size_t count, s
   tile.runs = runs.data();
   tile.run_count = runs.size();
   tile.units = units_;
+  tile.pairs = paired_;
   tile.row_step = x_nchw_ ? s.group_channels() : 1;
   tile.tiles = count;
   tile.m = at.m;
@@ -280,18 +289,19 @@ void FloatPlan::run_tiles(const Job& job, const Cursor& at, std::size_t count, s
     tile_(tile);
     return;
   }
-  const std::size_t filters = s.group_out_channels(), block = panel_.block;
+  const std::size_t merged = paired_ ? 2 : 1, filters = merged * s.group_out_channels();
+  const std::size_t block = panel_.block;
   const std::size_t first = s.groups == 1 ? part * kPartFilters : 0;
   const std::size_t last = s.groups == 1 ? std::min(first + kPartFilters, filters) : filters;
-  for (std::size_t g = 0; g < s.groups; ++g) {
+  for (std::size_t g = 0; g < panel_.groups; ++g) {
     for (std::size_t n = first; n < last; n += block) {
       tile.panel = job.panel + g * panel_.group + n * panel_.rows;
       tile.n = std::min(block, last - n);
-      tile.first = n;
+      tile.first = g * filters + n;
       tile.out = sums + g * filters + (n - first);
       tile_(tile);
     }
-    tile.x += s.group_channels() * (x_nchw_ ? s.height * s.width : 1);
+    tile.x += merged * s.group_channels() * (x_nchw_ ? s.height * s.width : 1);
   }
 }
 
@@ -345,10 +355,20 @@ void FloatPlan::run(const float* x, const void* panel, const Epilogue& epilogue)
   const std::size_t tiles = s.batch * out_h_ * row_tiles_;
   if (tiles == 0 || s.out_channels == 0) return;
   const std::size_t plane = s.height * s.width;
-  const ThreadMemory copy(copies_ ? s.batch * s.channels * plane * sizeof(float) : 0);
+  const std::size_t count = s.batch * s.channels * plane;
+  const ThreadMemory copy(copies_ ? count * sizeof(float) : 0);
   if (copies_) {
     to_nhwc(s.batch, s.channels, plane, x, copy.as<float>(), isa_);
     x = copy.as<float>();
+  }
+  const ThreadMemory pairs(paired_ ? count * sizeof(float) : 0);
+  if (paired_) {
+    const std::size_t row = s.width * s.channels, rows = s.batch * s.height;
+    parallel_for(rows, kCopyFloats / row + 1, [&](std::size_t begin, std::size_t end) {
+      select_interleave(isa_)(x + begin * row, (end - begin) * row, s.group_channels(),
+                              pairs.as<float>() + begin * row);
+    });
+    x = pairs.as<float>();
   }
   const bool parted = window_ == Window::kProducts && s.groups == 1;
   const std::size_t parts = parted ? words(s.out_channels) : 1;
@@ -358,9 +378,13 @@ void FloatPlan::run(const float* x, const void* panel, const Epilogue& epilogue)
   const bool narrow = parted && (s.out_channels == 16 || s.out_channels == 32);
   FloatSteps steps;
   steps.channels = s.out_channels;
-  const std::size_t multiple = epilogue.bits == nullptr ? step_channels_ : bit_channels_;
-  const bool direct = (parted || window_ != Window::kProducts) && multiple != 0 &&
-                      s.out_channels % multiple == 0 && are_kernel_steps(epilogue, &steps);
+  const std::size_t bit_channels = paired_ ? 0 : bit_channels_;  // a word is of more than a pair
+  const std::size_t multiple = epilogue.bits == nullptr ? step_channels_ : bit_channels;
+  steps.few =
+      epilogue.bits == nullptr && s.out_channels < kFewChannels && step_channels_ == kFewChannels;
+  const bool direct = (parted || paired_ || window_ != Window::kProducts) && multiple != 0 &&
+                      (steps.few || s.out_channels % multiple == 0) &&
+                      are_kernel_steps(epilogue, &steps);
   const std::size_t stride =
       narrow ? s.out_channels : words(filters) * kWordBits + (parted ? 0 : kWordBits);
   const std::size_t tile_bytes = most_pixels_ * s.stride_w * s.channels * sizeof(float);

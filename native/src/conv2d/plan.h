@@ -13,6 +13,10 @@ namespace bnn {
 
 enum class Window { kProducts, kDepthwise, kMaximum, kMean };
 
+// Whether a convolution is computed by pairs of groups: see Interleave. One of them is a group
+// here.
+bool is_paired(const ConvShape& shape, Isa isa);
+
 // The size of a panel's parts, in floats. A depthwise convolution has one group of one block.
 struct FloatPanel {
   std::size_t rows;    // of a block: taps times channels of a group
@@ -60,6 +64,7 @@ class FloatPlan {
   ConvShape shape_;
   bool x_nchw_;  // as the kernels see x
   bool copies_;  // x is NCHW and is copied to NHWC first
+  bool paired_ = false;
   Window window_;
   Isa isa_;
   const char* kernel_;

@@ -20,6 +20,10 @@ namespace bnn {
 #include "conv2d/lanes.inc"
 #undef BNN_LANES_KERNEL
 
+namespace dot_6x64__avx512vpopcntdq {
+void interleave(const float* x, std::size_t count, std::size_t group_channels, float* out);
+}
+
 namespace {
 
 constexpr DotKernel kDots[] = {
@@ -45,6 +49,13 @@ const DotKernel& select_dot(Isa isa) {
     if (isa_includes(isa, kernel.needs)) best = &kernel;
   }
   return *best;
+}
+
+Interleave select_interleave([[maybe_unused]] Isa isa) {
+#if defined(__x86_64__)
+  if (isa_includes(isa, Isa::kAvx512Vpopcntdq)) return dot_6x64__avx512vpopcntdq::interleave;
+#endif
+  return nullptr;
 }
 
 const LaneKernel& select_lanes(Isa isa) {

@@ -76,10 +76,39 @@ template <int M, int V, int kFirst = 0>
 
 #endif
 
+#if BNN_LANES == 16
+
+// finish() of fewer channels than a vector has, without bits.
+template <int M>
+inline void finish_few(const FloatSteps& s, std::size_t pixel, Floats* sums) {
+  const std::size_t n = s.channels, at = pixel * n;
+  const auto add = [=](const float* rows, std::size_t stride) BNN_INLINE {
+    for_each<M>(sums, [=](Floats sum, std::size_t i)
+                          BNN_INLINE { return sum + load_some(rows + i * stride, n); });
+  };
+  if (s.bias != nullptr) add(s.bias, 0);
+  if (s.residual_before != nullptr) add(s.residual_before + at, n);
+  float slope[kLanes] = {};
+  if (s.slope != nullptr) store(slope, load_some(s.slope, n));
+  activate<M, 1>(s.relu, s.slope == nullptr ? nullptr : slope, sums);
+  if (s.residual_after != nullptr) add(s.residual_after + at, n);
+  for_each<M>(sums, [=](Floats sum, std::size_t i) BNN_INLINE {
+    store_some(s.out + at + i * n, n, sum);
+    return sum;
+  });
+}
+
+#endif
+
 // The steps from sums to the outputs of the pixels from `pixel` on, of the channels from c on.
 template <int M, int V>
 [[gnu::always_inline]] inline void finish(const FloatSteps& s, std::size_t pixel, std::size_t c,
                                           Floats* sums) {
+#if BNN_LANES == 16
+  if constexpr (V == 1) {
+    if (s.few) return finish_few<M>(s, pixel, sums);
+  }
+#endif
   const std::size_t at = pixel * s.channels + c;
   if (s.bias != nullptr) add_rows<M, V>(s.bias + c, 0, sums);
   if (s.residual_before != nullptr) add_rows<M, V>(s.residual_before + at, s.channels, sums);

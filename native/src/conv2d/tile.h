@@ -32,6 +32,7 @@ struct FloatSteps {
   const float* bit_scale = nullptr;
   const float* bit_shift = nullptr;
   std::size_t channels = 0;  // of all outputs: multiples of the kernel's vectors
+  bool few = false;          // or fewer than its 16 lanes, without bits
 };
 
 // Whether the kernels can take an epilogue's steps, and which ones those are. Bits ask for a kernel
@@ -45,6 +46,7 @@ struct FloatTile {
   const FloatRun* runs;
   std::size_t run_count;
   bool units;  // every run is of one float, which is faster than loops of few steps
+  bool pairs;  // and of one more behind it, that of a second group; its filters come by turns
   std::size_t row_step;
   const float* panel;  // of this block of filters (a dot kernel) or of all channels (a lane kernel)
   const float* divisors;  // (tiles, m): of means
@@ -70,6 +72,13 @@ struct DotKernel {
   std::size_t (*pixels)(std::size_t n);  // most pixels of a tile of n filters
   void (*tile)(const FloatTile& tile);
 };
+
+// Where groups have 8 filters, two share a vector of 16, and x is read in pairs of floats: one of
+// each group. This puts the channels of x into that order, `count` floats, multiples of 16; groups
+// have 4 or 8 channels. Null if the ISA's dot kernel does not know tiles with `pairs`.
+using Interleave = void (*)(const float* x, std::size_t count, std::size_t group_channels,
+                            float* out);
+Interleave select_interleave(Isa isa);
 
 // Channel by channel. A run is one tap. The panel of a depthwise convolution has a row of
 // lane_width(n) floats for each tap.

@@ -79,6 +79,23 @@ void Program::map(std::size_t rows, std::size_t channels, Slot x, Slot out, Slot
   });
 }
 
+void Program::multiply(std::size_t rows, std::size_t channels, Slot x, Slot by, std::size_t rows_by,
+                       Slot out, Slot bits, Slot residual, const Epilogue& epilogue) {
+  add("multiply", {x, by, out, bits, residual}, [=, isa = isa_](Addresses slots) {
+    bnn::multiply(rows, channels, at<float>(slots, x), at<float>(slots, by), rows_by,
+                  bound(epilogue, slots, out, bits, residual), isa);
+  });
+}
+
+void Program::level(std::size_t rows, std::size_t channels, Slot x, std::size_t levels,
+                    std::size_t plane, Slot out, Slot bits, Slot residual,
+                    const Epilogue& epilogue) {
+  add("level", {x, out, bits, residual}, [=, isa = isa_](Addresses slots) {
+    bnn::level(rows, channels, at<float>(slots, x), levels, plane,
+               bound(epilogue, slots, out, bits, residual), isa);
+  });
+}
+
 void Program::concat(std::size_t rows, const std::vector<Slot>& x,
                      const std::vector<std::size_t>& channels, Slot out, Slot bits, Slot residual,
                      const Epilogue& epilogue) {

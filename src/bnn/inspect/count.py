@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import asdict, dataclass
 
 import torch
@@ -12,6 +13,7 @@ from bnn.errors import ConfigError
 from bnn.inspect.isolation import evaluated
 from bnn.inspect.measure import Precision, Recorder, Tally, tensors_in
 from bnn.inspect.ownership import Share, shares
+from bnn.ops.base import BinarizerBase
 
 
 class _Costs:
@@ -246,6 +248,7 @@ def count_ops(model: nn.Module, input: Tensor | tuple[object, ...]) -> OpsCount:
     """
     model = getattr(model, "_orig_mod", model)  # what torch.compile has wrapped
     arguments = _checked_arguments(model, input)
+    model = _sized(model, arguments)
     recorder = Recorder(model)
     with evaluated(model, tensors_in(arguments)), recorder.watching():
         model(*arguments)
@@ -261,6 +264,16 @@ def count_ops(model: nn.Module, input: Tensor | tuple[object, ...]) -> OpsCount:
         per_layer=layers,
         **{name: sum(getattr(layer, name) for layer in layers) for name in _SUMMED},
     )
+
+
+def _sized(model: nn.Module, arguments: tuple[object, ...]) -> nn.Module:
+    """Return the model or, where a binarizer has yet to see an output, a copy that has seen one."""
+    if not any(map(is_lazy, model.parameters())):
+        return model
+    model = copy.deepcopy(model)
+    with evaluated(model, tensors_in(arguments)):
+        model(*arguments)
+    return model
 
 
 def _layer_count(name: str, module: nn.Module, tally: Tally, share: Share) -> LayerCount:
@@ -306,11 +319,15 @@ def _checked_arguments(model: nn.Module, given: Tensor | tuple[object, ...]) -> 
                 f"{name or 'the model'} is TorchScript, into which count_ops cannot look. "
                 "Count the model before it is scripted or traced."
             )
-    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
-        if is_lazy(tensor):
-            raise ConfigError(
-                f"{name} has no shape yet: the layer is lazy. Run the model once, then count."
-            )
+    for prefix, module in model.named_modules():
+        if isinstance(module, BinarizerBase):
+            continue  # its scales take their size from the layer's output
+        state = (*module.named_parameters(prefix, False), *module.named_buffers(prefix, False))
+        for name, tensor in state:
+            if is_lazy(tensor):
+                raise ConfigError(
+                    f"{name} has no shape yet: the layer is lazy. Run the model once, then count."
+                )
     if any(t.is_meta for t in (*model.parameters(), *model.buffers(), *tensors_in(arguments))):
         raise ConfigError(
             "the model or its input is on the meta device, which holds no values, and values say "

@@ -13,10 +13,11 @@ from torch.nn.utils import parametrize
 
 from bnn.config import BConfig, Binarizer
 from bnn.errors import ConfigError
-from bnn.layers.compact import compact_forward
+from bnn.layers.compact import compact_forward, note_post_process
 from bnn.layers.kept import kept_factors
-from bnn.layers.levels import Factors, gives_factors, input_factors, product
+from bnn.layers.levels import Factors, gives_factors, input_factors, product_of_levels
 from bnn.layers.product import Product
+from bnn.layers.recompute import is_recomputing
 from bnn.ops.base import BinarizerFactory, WeightBinarizer, constructor_parameters
 
 STAGES = ("activation_pre_process", "activation_post_process", "weight_pre_process")
@@ -63,20 +64,34 @@ class BinaryLayer(nn.Module):
         out = None if kwargs else compact_forward(self, input, args)
         if out is None:
             out = self._plain_forward(input, *args, **kwargs)
-        return self.activation_post_process(out, input)  # type: ignore[no-any-return]
+            return self.activation_post_process(out, input)  # type: ignore[no-any-return]
+        result: Tensor = self.activation_post_process(out, input)
+        if is_recomputing():
+            note_post_process(self.activation_post_process, result, out, input)
+        return result
 
     def _plain_forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Compute what comes before the post process with torch's own operations."""
+        return self._of_levels(self._input_factors(x), *args, **kwargs)
+
+    def _of_levels(self, levels: Factors, *args: Any, **kwargs: Any) -> Tensor:
+        """Compute likewise, for an input that is binarized."""
         binarizer = self.weight_pre_process
         if isinstance(binarizer, nn.Identity):
-            x = self.activation_pre_process(x)
-            return self._compute(x, binarizer(self.weight), self.bias, *args, **kwargs)
-        levels = input_factors(self.activation_pre_process, x)
+            return self._compute(
+                levels.integers, binarizer(self.weight), self.bias, *args, **kwargs
+            )
         weight = kept_factors(self, binarizer, self.weight, self._factors)
         if levels.are_plain and weight.offset is None:
             out = self._compute(levels.integers, weight.integers, None, *args, **kwargs)
             return _affine(out, weight.scale, self.bias, spatial=weight.integers.dim() - 2)
-        return product(self, levels, weight, *args, **kwargs)
+        return product_of_levels(self, levels, weight, *args, **kwargs)
+
+    def _input_factors(self, x: Tensor) -> Factors:
+        """Return the binarized input; beside float weights, all of it is in the first factor."""
+        if isinstance(self.weight_pre_process, nn.Identity):
+            return Factors(self.activation_pre_process(x))
+        return input_factors(self.activation_pre_process, x)
 
     def _factors(self) -> Factors:
         """Return the binarized weight, and the scale and offset that are left for the output."""

@@ -41,7 +41,9 @@ def input_factors(binarizer: nn.Module, x: Tensor) -> Factors:
     return Factors(binarizer(x))
 
 
-def product(layer: BinaryLayer, x: Factors, w: Factors, *args: Any, **kwargs: Any) -> Tensor:
+def product_of_levels(
+    layer: BinaryLayer, x: Factors, w: Factors, *args: Any, **kwargs: Any
+) -> Tensor:
     """Return a layer's output, bias included, for operands with levels of their own.
 
     With x = a s + b and, in filter f, w = alpha_f r + beta_f, a sum of products over the taps
@@ -60,41 +62,76 @@ def product(layer: BinaryLayer, x: Factors, w: Factors, *args: Any, **kwargs: An
         args: Of ``layer.forward``, after the input.
         kwargs: Likewise.
     """
+    terms = terms_of(layer, x, w, *args, **kwargs)
+    out = layer._compute(x.integers, w.integers, None, *args, **kwargs)
+    seen = None
+    if terms.offset is not None:
+        seen = layer._compute(x.integers, box(layer, w.integers), None, *args, **kwargs)
+    return terms.added(out, seen)
+
+
+class Terms(NamedTuple):
+    """What makes a layer's output of sums of integers; each can multiply or be added to it.
+
+    Attributes:
+        scale: ``a alpha_f``.
+        vector: The bias, and what is the same at all places.
+        shift: ``T * (b alpha_f)``, where it differs.
+        offset: ``beta_f``.
+        seen_scale: ``a``, of the sums of the input.
+        seen_shift: ``K * b``, which is added to them.
+    """
+
+    scale: Tensor | None
+    vector: Tensor | None
+    shift: Tensor | None
+    offset: Tensor | None
+    seen_scale: Tensor | None
+    seen_shift: Tensor | None
+
+    def added(self, out: Tensor, seen: Tensor | None) -> Tensor:
+        """Return the output for the sums of the products and, of one channel a group, the input."""
+        rest = self.shift
+        if self.offset is not None and seen is not None:
+            if self.seen_scale is not None:
+                seen = seen * self.seen_scale
+            if self.seen_shift is not None:
+                seen = seen + self.seen_shift
+            spatial = self.offset.dim() - 1
+            groups = seen.shape[-spatial - 1]
+            if groups > 1:
+                seen = seen.repeat_interleave(len(self.offset) // groups, -spatial - 1)
+            seen = seen * self.offset
+            rest = seen if rest is None else rest + seen
+        if self.scale is not None:
+            out = out * self.scale
+        if self.vector is not None:
+            out = out + self.vector
+        return out if rest is None else out + rest
+
+
+def terms_of(layer: BinaryLayer, x: Factors, w: Factors, *args: Any, **kwargs: Any) -> Terms:
+    """Return all of :func:`product_of_levels` but the sums; of x, only the shape is used."""
     spatial = w.integers.dim() - 2
 
-    def along(factor: Tensor) -> Tensor:
-        factor = factor.to(out.dtype)
+    def along(factor: Tensor | None) -> Any:
+        if factor is None:
+            return None
+        factor = factor.to(x.integers.dtype)
         return factor.view(-1, *[1] * spatial) if factor.dim() else factor
 
-    out = layer._compute(x.integers, w.integers, None, *args, **kwargs)
-    vector = None if layer.bias is None else along(layer.bias)
-    rest: Tensor | None = None
+    vector, shift, seen_shift = along(layer.bias), None, None
     if x.offset is not None:
-        factor = times(x.offset, w.scale)
-        shift = _sums_of_ones(layer, x.integers, w.integers, *args, **kwargs) * along(factor)
-        if leaves_taps_out(layer):
-            rest = shift
-        else:
-            vector = shift if vector is None else shift + vector
-    if w.offset is not None:
-        box = _box(layer, w.integers)
-        seen = layer._compute(x.integers, box, None, *args, **kwargs)
-        if x.scale is not None:
-            seen = seen * along(x.scale)
-        if x.offset is not None:
-            count = _sums_of_ones(layer, x.integers, box, *args, **kwargs)
-            seen = seen + count * along(x.offset)
-        groups = getattr(layer, "groups", 1)
-        if groups > 1:
-            seen = seen.repeat_interleave(len(w.offset) // groups, -spatial - 1)
-        shift = seen * along(w.offset)
-        rest = shift if rest is None else rest + shift
-    scale = times(x.scale, w.scale)
-    if scale is not None:
-        out = out * along(scale)
-    if vector is not None:
-        out = out + vector
-    return out if rest is None else out + rest
+        ones = _sums_of_ones(layer, x.integers, w.integers, *args, **kwargs)
+        shift = ones * along(times(x.offset, w.scale))
+        if not leaves_taps_out(layer):
+            vector, shift = shift if vector is None else shift + vector, None
+        if w.offset is not None:
+            count = _sums_of_ones(layer, x.integers, box(layer, w.integers), *args, **kwargs)
+            seen_shift = count * along(x.offset)
+    scale = along(times(x.scale, w.scale))
+    seen_scale = None if w.offset is None else along(x.scale)
+    return Terms(scale, vector, shift, along(w.offset), seen_scale, seen_shift)
 
 
 def leaves_taps_out(layer: nn.Module) -> bool:
@@ -136,7 +173,7 @@ def _sums_of_ones(
     return result
 
 
-def _box(layer: nn.Module, weight: Tensor) -> Tensor:
+def box(layer: nn.Module, weight: Tensor) -> Tensor:
     """Return one filter of ones for each group."""
     if transposed_groups(layer) is not None:
         return weight.new_ones((weight.shape[0], 1, *weight.shape[2:]))

@@ -9,30 +9,34 @@ import torch
 from torch import Tensor, nn
 
 from bnn.ops.approx_sign import approx_slope
-from bnn.ops.base import InputBinarizer, WeightBinarizer, binarizers
+from bnn.ops.base import InputBinarizer, WeightBinarizer, binarizers, check_finite
 from bnn.ops.ede import ErrorDecay
-from bnn.ops.filters import by_filter, filter_size, transposed_groups
+from bnn.ops.filters import by_filter, filter_size, nonzero, transposed_groups
 from bnn.ops.sign import SignFunction, sign
 
 
 class _ShiftedSign(SignFunction):
-    """sign(distance) with the slope of ApproxSign at u, the distance over alpha.
+    """sign(u) of u = distance / alpha, with the slope of ApproxSign at u.
 
-    The sign is not taken of the quotient, which may round to 0 where the distance is not 0.
+    The sign is not taken of the quotient, which may round to 0 where the distance is not 0, and
+    beyond its slope no gradient is: at an alpha of 0 all are 0.
     """
 
     @staticmethod
-    def forward(u: Tensor, distance: Tensor) -> Tensor:  # type: ignore[override]  # noqa: ARG004
-        return sign(distance)
+    def forward(distance: Tensor, alpha: Tensor) -> Tensor:  # type: ignore[override]
+        return sign(distance * sign(alpha))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG004
-        ctx.save_for_backward(inputs[0])
+        ctx.save_for_backward(*inputs)
 
     @staticmethod
-    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None]:
-        (u,) = ctx.saved_tensors
-        return grad_output * approx_slope(u), None
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, Tensor]:
+        distance, alpha = ctx.saved_tensors
+        alpha = nonzero(alpha)
+        u = (distance / alpha).clamp(-1, 1)  # the slope is 0 from there on, and infinity times 0 no
+        of_distance = grad_output / alpha * approx_slope(u)
+        return of_distance, -(of_distance * u).sum()
 
 
 @binarizers.register("AdaBinInputBinarizer")
@@ -52,6 +56,9 @@ class AdaBinInputBinarizer(InputBinarizer):
         - Input: :math:`(*)`, any floating dtype.
         - Output: same shape and dtype.
 
+    Raises:
+        ConfigError: If an argument is not finite.
+
     Reference:
         Tu et al., *AdaBin: Improving Binary Neural Networks with Adaptive Binary Sets*, ECCV 2022.
         https://arxiv.org/abs/2208.08084
@@ -63,6 +70,7 @@ class AdaBinInputBinarizer(InputBinarizer):
 
     def __init__(self, alpha: float = 1.0, beta: float = 0.0) -> None:
         super().__init__()
+        check_finite("AdaBinInputBinarizer", alpha=alpha, beta=beta)
         self.alpha = nn.Parameter(torch.tensor(float(alpha)))
         self.beta = nn.Parameter(torch.tensor(float(beta)))
 
@@ -73,9 +81,7 @@ class AdaBinInputBinarizer(InputBinarizer):
     def decompose(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the signs, alpha and beta."""
         alpha, beta = self.alpha.to(x.dtype), self.beta.to(x.dtype)
-        distance = x - beta
-        towards = distance.detach() * sign(alpha.detach())
-        return _ShiftedSign.apply(distance / alpha, towards), alpha, beta
+        return _ShiftedSign.apply(x - beta, alpha), alpha, beta
 
 
 @binarizers.register("AdaBinWeightBinarizer")
@@ -99,7 +105,7 @@ class AdaBinWeightBinarizer(ErrorDecay, WeightBinarizer):
         - Output: same shape and dtype.
 
     Raises:
-        ConfigError: If ``t_min`` is not above 0, or above ``t_max``.
+        ConfigError: If ``t_min`` is not above 0, or above ``t_max``, or one is not finite.
 
     Reference:
         Tu et al., *AdaBin: Improving Binary Neural Networks with Adaptive Binary Sets*, ECCV 2022.

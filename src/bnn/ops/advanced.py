@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bnn.ops.base import BinarizerBase, binarizers
-from bnn.ops.sign import sign
+from bnn.ops.base import BinarizerBase, SignForm, binarizers, check_finite
+from bnn.ops.sign import SignFunction, sign
 from bnn.registry import Registry
 
 
@@ -34,6 +34,30 @@ class _SignWithSurrogate(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None]:  # noqa: ARG004
         return grad_output, None
+
+
+class _SmoothSign(SignFunction):
+    """The same of x itself: the surrogate is computed in the backward pass."""
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        x: Tensor,
+        function: Callable[[Tensor], Tensor],  # noqa: ARG004 - of the gradient
+        t: float,  # noqa: ARG004
+    ) -> Tensor:
+        return sign(x)
+
+    @staticmethod
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None, None]:
+        (x,) = ctx.saved_tensors
+        function, t = ctx.parameters
+        twice = torch.is_grad_enabled()
+        with torch.enable_grad():
+            if not (twice and x.requires_grad):
+                x = x.detach().requires_grad_()
+            surrogate = function(t * x)
+            (grad,) = torch.autograd.grad(surrogate, x, grad_output, create_graph=twice)
+        return grad, None, None
 
 
 surrogates: Registry[Callable[[Tensor], Tensor]] = Registry("surrogate")
@@ -61,6 +85,7 @@ class AdvancedInputBinarizer(BinarizerBase):
 
     Raises:
         UnknownNameError: If there is no surrogate of the given name.
+        ConfigError: If ``t`` is not finite.
 
     Reference:
         Bulat et al., *Improved training of binary networks for human pose estimation and image
@@ -83,7 +108,18 @@ class AdvancedInputBinarizer(BinarizerBase):
         if isinstance(derivative_funct, str):
             derivative_funct = surrogates[derivative_funct]
         self.derivative_funct = derivative_funct
+        check_finite("AdvancedInputBinarizer", t=t)
         self.t = t
+
+    def depends_on(self) -> Hashable | None:
+        """Return that it depends on nothing: the function is the gradient's."""
+        return self._state(AdvancedInputBinarizer)
+
+    def sign_form(self, x: Tensor) -> SignForm | None:
+        """Return the sign that is taken, and of what."""
+        if self._state(AdvancedInputBinarizer) is None:
+            return None
+        return SignForm(x, _SmoothSign, (self.derivative_funct, self.t))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the signs of ``x``."""

@@ -93,10 +93,27 @@ def check_arguments(cls: type, kwargs: Mapping[str, Any]) -> None:
 
 
 def check_above_zero(name: str, **values: float) -> None:
-    """Raise ConfigError if one of the arguments of a binarizer is not a number above 0."""
+    """Raise ConfigError if one of the arguments of a binarizer is no finite number above 0."""
     for key, value in values.items():
-        if not is_number(value) or value <= 0:
-            raise ConfigError(f"{name}: {key} is {shown(value)}; it must be a number above 0.")
+        if not (_is_finite(value) and value > 0):
+            raise ConfigError(
+                f"{name}: {key} is {shown(value)}; it must be a finite number above 0."
+            )
+
+
+def check_finite(name: str, **values: float) -> None:
+    """Raise ConfigError if one of the arguments of a binarizer is no finite number."""
+    for key, value in values.items():
+        if not _is_finite(value):
+            raise ConfigError(f"{name}: {key} is {shown(value)}; it must be a finite number.")
+
+
+def _is_finite(value: object) -> bool:
+    """Say so of a number; what is beyond float32, in which gradients are computed, is infinite."""
+    return is_number(value) and -_MOST <= value <= _MOST
+
+
+_MOST = torch.finfo(torch.float32).max
 
 
 def _same(a: Any, b: Any) -> bool:
@@ -126,6 +143,8 @@ class SignForm(NamedTuple):
         scale: What a weight's signs are multiplied by, of shape ``(O,)``, or None.
         mean: ``scale`` is the mean of ``abs(latent)`` over each filter, without a graph, and the
             gradient goes through that mean too.
+        draws: The signs are not those of the latent, but what ``function.forward`` draws of it. The
+            gradient is that of :class:`bnn.ops.SignActivation`, and there is no scale.
     """
 
     latent: Tensor
@@ -133,6 +152,7 @@ class SignForm(NamedTuple):
     parameters: tuple[Any, ...] = ()
     scale: Tensor | None = None
     mean: bool = False
+    draws: bool = False
 
 
 class BinarizerBase(nn.Module):
@@ -179,11 +199,20 @@ Allowed: derivative_funct, t.
         """
         return None
 
+    def is_repeatable(self) -> bool:
+        """Say whether computing once more gives the same, and leaves everything as it was.
+
+        The backward pass then may do it, in the place of keeping the result. The default says so
+        where :meth:`depends_on` does not have None.
+        """
+        return self.depends_on() is not None
+
     def sign_form(self, x: Tensor) -> SignForm | None:  # noqa: ARG002
         """Return the sign that :meth:`forward` computes of ``x``, or None if it is not just that.
 
         None, the default, is always right; so is a subclass that gives None where it cannot tell
-        whether a further subclass changed the forward. The same ``x`` gives the same form.
+        whether a further subclass changed the forward. The same ``x`` gives the same form: what it
+        depends on besides are the binarizer's own parameters and buffers.
         """
         return None
 

@@ -3,27 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from bnn.ops.base import WeightBinarizer, binarizers, check_above_zero
-from bnn.ops.sign import SignFunction, sign
-
-
-class _SquareWave(SignFunction):
-    """sign(sin(f w)) with the slope of sin(f w)."""
-
-    @staticmethod
-    def forward(w: Tensor, frequency: float) -> Tensor:  # type: ignore[override]
-        return sign(torch.sin(frequency * w))
-
-    @staticmethod
-    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None]:
-        (w,) = ctx.saved_tensors
-        (frequency,) = ctx.parameters
-        return grad_output * (frequency * torch.cos(frequency * w)), None
+from bnn.ops.base import SignForm, WeightBinarizer, binarizers, check_above_zero
+from bnn.ops.sign import ClippedSign
 
 
 @binarizers.register("BiPerWeightBinarizer")
@@ -63,11 +48,16 @@ class BiPerWeightBinarizer(WeightBinarizer):
         """Return the arguments."""
         return self._state(BiPerWeightBinarizer, self.frequency, self.binarize)
 
+    def sign_form(self, x: Tensor) -> SignForm | None:
+        """Return the sign of the sine; the gradient passes it, and has the sine's slope."""
+        if self._state(BiPerWeightBinarizer) is None or not self.binarize:
+            return None
+        return SignForm(torch.sin(self.frequency * x), ClippedSign, (None,))
+
     def decompose(self, weight: Tensor) -> tuple[Tensor, None]:
         """Return the signs, or the sines, and no scale."""
-        if not self.binarize:
-            return torch.sin(self.frequency * weight), None
-        return _SquareWave.apply(weight, self.frequency), None
+        wave = torch.sin(self.frequency * weight)
+        return ClippedSign.apply(wave, None) if self.binarize else wave, None
 
     def extra_repr(self) -> str:
         """Show the arguments."""

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from bnn.errors import ConfigError
-from bnn.ops.base import InputBinarizer, WeightBinarizer, binarizers
-from bnn.ops.filters import output_count, transposed_groups
+from bnn.ops.base import InputBinarizer, SignForm, WeightBinarizer, binarizers
+from bnn.ops.filters import nonzero, output_count, transposed_groups
 from bnn.ops.sign import SignFunction, sign
 
 _MOST_BITS = 8
@@ -35,11 +35,14 @@ class _Round(torch.autograd.Function):
 
 
 class _UnscaledSign(SignFunction):
-    """Sign of which the gradient is divided by the scale that multiplies it later."""
+    """Sign of which the gradient is divided by the scale that multiplies it later.
+
+    Of a scale of 0 it is 0 instead, and the factor that multiplies it is 1: see ``nonzero``.
+    """
 
     @staticmethod
-    def forward(x: Tensor, scale: Tensor) -> Tensor:  # type: ignore[override]  # noqa: ARG004
-        return sign(x)
+    def forward(x: Tensor, scale: Tensor) -> Tensor:  # type: ignore[override]
+        return sign(x) * (scale != 0)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG004
@@ -48,7 +51,7 @@ class _UnscaledSign(SignFunction):
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None]:
         (scale,) = ctx.saved_tensors
-        return grad_output / scale, None
+        return grad_output / nonzero(scale), None
 
 
 def _check_bits(name: str, bits: int) -> None:
@@ -147,12 +150,25 @@ class DoReFaWeightBinarizer(WeightBinarizer):
         """Return the arguments."""
         return self._state(DoReFaWeightBinarizer, self.bits, self._transposed)
 
+    def sign_form(self, x: Tensor) -> SignForm | None:
+        """Return the sign that one bit is, unless all weights are 0: there the signs are none."""
+        if self._state(DoReFaWeightBinarizer) is None or self.bits != 1:
+            return None
+        scale = x.detach().abs().mean()
+        if not scale:
+            return None
+        scales = scale.repeat(output_count(x, self._transposed))
+        return SignForm(x, _UnscaledSign, (scale,), scales)
+
     def decompose(self, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the signs, or odd integers from -n to n, and the scale of shape ``(O,)``."""
+        """Return the signs, or odd integers from -n to n, and the scale of shape ``(O,)``.
+
+        Of one bit and a weight of zeros, all integers are 0 and the scale is 1.
+        """
         filters = output_count(weight, self._transposed)
         if self.bits == 1:
             scale = weight.detach().abs().mean()
-            return _UnscaledSign.apply(weight, scale), scale.expand(filters)
+            return _UnscaledSign.apply(weight, scale), nonzero(scale).expand(filters)
         n = 2**self.bits - 1
         bounded = torch.tanh(weight)
         largest = torch.ones_like(bounded[:0].sum())  # of no weights at all

@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 from bnn.errors import ConfigError
-from bnn.ops.base import BinarizerBase, SignForm, binarizers
+from bnn.ops.base import BinarizerBase, SignForm, binarizers, check_above_zero
 from bnn.ops.sign import SignFunction, apply_sign, sign
+
+_LEAST = 1e-38  # of t, whose inverse float32 holds
 
 
 class ErrorDecaySign(SignFunction):
@@ -50,10 +52,11 @@ class ErrorDecay(BinarizerBase):
 
     def __init__(self, t_min: float = 0.1, t_max: float = 10.0) -> None:
         super().__init__()
-        if not 0 < t_min <= t_max:
+        check_above_zero(type(self).__name__, t_min=t_min, t_max=t_max)
+        if not _LEAST <= t_min <= t_max:
             raise ConfigError(
                 f"{type(self).__name__}: t_min is {t_min!r} and t_max {t_max!r}; it must be "
-                "0 < t_min <= t_max."
+                f"{_LEAST} <= t_min <= t_max."
             )
         self.t_min, self.t_max = t_min, t_max
         self.register_buffer("t", torch.tensor(float(t_min)))
@@ -88,7 +91,7 @@ class EDEBinarizer(ErrorDecay):
         - Output: same shape and dtype; every entry is -1 or +1, also at 0.
 
     Raises:
-        ConfigError: If ``t_min`` is not above 0, or above ``t_max``.
+        ConfigError: If ``t_min`` is not above 0, or above ``t_max``, or one is not finite.
 
     Reference:
         Qin et al., *Forward and Backward Information Retention for Accurate Binary Neural

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvTransposeNd
 
@@ -91,3 +92,15 @@ def by_filter(weight: Tensor, transposed: int | None = None) -> tuple[Tensor, tu
         return weight, tuple(range(1, weight.dim()))
     grouped = weight.unflatten(0, (transposed, -1))
     return grouped, (1, *range(3, grouped.dim()))
+
+
+def nonzero(scale: Tensor) -> Tensor:
+    """Return a scale by which a gradient can be divided: 1 where it is 0.
+
+    The signs that it multiplies are 0 there instead, so that the gradient is not 0 / 0.
+
+    Example:
+        >>> nonzero(torch.tensor([0.0, -2.0]))
+        tensor([ 1., -2.])
+    """
+    return torch.where(scale == 0, 1, scale)

@@ -61,11 +61,16 @@ class RealToBinaryGateBinarizer(BinarizerBase):
         self.expand = nn.Linear(hidden, out, bias=False, device=device, dtype=dtype)
         self.axes = weight.dim() - 2 if isinstance(module, _ConvNd) else 0
 
+    def is_repeatable(self) -> bool:
+        """Say that it is, unless a subclass has a forward of its own."""
+        return self._state(RealToBinaryGateBinarizer) is not None
+
     def forward(self, layer_out: Tensor, layer_in: Tensor) -> Tensor:
         """Return ``layer_out`` times the gate, in ``layer_out``'s dtype."""
         x = layer_in
         if self.axes:
-            x = x.mean(tuple(range(-self.axes, 0)))
+            # Float sums depend on the order of adding, and that on the memory format.
+            x = x.contiguous().mean(tuple(range(-self.axes, 0)))
         gate = torch.sigmoid(self.expand(F.relu(self.reduce(x))))
         gate = gate.view(*gate.shape, *[1] * self.axes)
         return layer_out * gate.to(layer_out.dtype)

@@ -8,26 +8,31 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bnn.ops.base import WeightBinarizer, binarizers
-from bnn.ops.filters import output_count, transposed_groups
+from bnn.ops.base import SignForm, WeightBinarizer, binarizers
+from bnn.ops.filters import nonzero, output_count, transposed_groups
 from bnn.ops.sign import SignFunction, sign
 
 
 class _SteppedSign(SignFunction):
-    """Sign of w; the gradient is divided by the step s, which multiplies it later, up to s."""
+    """Sign of w; the gradient is divided by the step s, which multiplies it later, up to s.
+
+    Of a step of 0 it is 0 instead, and the factor that multiplies it is 1 and has no gradient: the
+    step has it here.
+    """
 
     @staticmethod
-    def forward(w: Tensor, step: Tensor) -> Tensor:  # type: ignore[override]  # noqa: ARG004
-        return sign(w)
+    def forward(w: Tensor, step: Tensor) -> Tensor:  # type: ignore[override]
+        return sign(w) * (step != 0)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG004
         ctx.save_for_backward(*inputs)
 
     @staticmethod
-    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, Tensor]:
         w, step = ctx.saved_tensors
-        return torch.where(w.abs() <= step.abs(), grad_output / step, 0), None
+        of_w = torch.where(w.abs() <= step.abs(), grad_output / nonzero(step), 0)
+        return of_w, torch.where(step == 0, (grad_output * sign(w)).sum(), 0)
 
 
 class _ScaledGradient(torch.autograd.Function):
@@ -86,9 +91,17 @@ class LSQWeightBinarizer(WeightBinarizer):
         """Return the scale, and where the filters are."""
         return self._state(LSQWeightBinarizer, self.scale.item(), self._transposed)
 
+    def sign_form(self, x: Tensor) -> SignForm | None:
+        """Return the sign that is taken, unless the scale is 0: there the signs are none."""
+        if self._state(LSQWeightBinarizer) is None or not self.scale:
+            return None
+        scale = _ScaledGradient.apply(self.scale.to(x.dtype), max(x.numel(), 1) ** -0.5)
+        scales = scale.repeat(output_count(x, self._transposed))
+        return SignForm(x, _SteppedSign, (scale,), scales)
+
     def decompose(self, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the signs, and the scale as a vector of shape ``(O,)``."""
+        """Return the signs, and the scale as a vector of shape ``(O,)``; if s is 0, 0 and 1."""
         scale = self.scale.to(weight.dtype)
-        signs = _SteppedSign.apply(weight, scale.detach())
         scale = _ScaledGradient.apply(scale, max(weight.numel(), 1) ** -0.5)
-        return signs, scale.expand(output_count(weight, self._transposed))
+        signs = _SteppedSign.apply(weight, scale)
+        return signs, nonzero(scale).expand(output_count(weight, self._transposed))

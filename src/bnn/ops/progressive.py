@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bnn.ops.base import BinarizerBase, binarizers
+from bnn.ops.base import BinarizerBase, SignForm, binarizers
 from bnn.ops.sign import SignActivation, apply_sign
 
 _LEAST = 1e-7
@@ -57,6 +57,12 @@ class ProgressiveSignBinarizer(BinarizerBase):
     def depends_on(self) -> Hashable | None:
         """Return whether it is in training, and T."""
         return self._state(ProgressiveSignBinarizer, self.training, self.temperature.item())
+
+    def sign_form(self, x: Tensor) -> SignForm | None:
+        """Return the straight-through sign of evaluation; training has none."""
+        if self._state(ProgressiveSignBinarizer) is None or self.training:
+            return None
+        return SignForm(x, SignActivation)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the hardtanh in training, the signs in evaluation."""

@@ -47,6 +47,10 @@ class BasicScaleBinarizer(BinarizerBase):
             shape = (1, output_channels(module)) + (1,) * (weight.dim() - 2)
         self.alpha = nn.Parameter(weight.new_ones(tuple(shape)))
 
+    def is_repeatable(self) -> bool:
+        """Say that it is, unless a subclass has a forward of its own."""
+        return self._state(BasicScaleBinarizer) is not None
+
     def forward(self, layer_out: Tensor, layer_in: Tensor) -> Tensor:  # noqa: ARG002
         """Return ``layer_out`` times ``alpha``, in ``layer_out``'s dtype."""
         alpha: Tensor = self.alpha

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bnn.ops.base import BinarizerBase, binarizers
+from bnn.ops.base import BinarizerBase, SignForm, binarizers
 from bnn.ops.sign import SignActivation, apply_sign
 
 
@@ -51,6 +51,14 @@ class StochasticInputBinarizer(BinarizerBase):
     """
 
     signs_input = True
+
+    def sign_form(self, x: Tensor) -> SignForm | None:
+        """Return the sign that is taken or drawn, and of what."""
+        if self._state(StochasticInputBinarizer) is None:
+            return None
+        if self.training:
+            return SignForm(x, SignActivationStochastic, draws=True)
+        return SignForm(x, SignActivation)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return random signs of ``x`` in training, its signs in evaluation."""

@@ -179,6 +179,10 @@ class XNORScaleBinarizer(BinarizerBase):
             box = module.weight.new_ones((self.groups, 1, *module.kernel_size))
             self.register_buffer("box", box / box[0].numel(), persistent=False)
 
+    def is_repeatable(self) -> bool:
+        """Say that it is, unless a subclass has a forward of its own."""
+        return self._state(XNORScaleBinarizer) is not None
+
     def forward(self, layer_out: Tensor, layer_in: Tensor) -> Tensor:
         """Return ``layer_out`` times K, in ``layer_out``'s dtype."""
         magnitude = layer_in.abs()

@@ -74,13 +74,32 @@ def weight_planes(integers: Tensor) -> tuple[Planes, list[Tensor]]:
     if largest <= 1 and bool(((magnitudes == 0) | (magnitudes == 1)).all()):
         if bool(magnitudes.all()):
             return Planes(), [integers]
-        return Planes((0.5, 0.5)), [sign(integers + 0.5), sign(integers - 0.5)]
+        return ternary_planes(integers)
     if largest <= 2**8 and bool((magnitudes % 2 == 1).all()):
-        bits = int(largest).bit_length()
-        planes = Planes(tuple(2.0**j for j in reversed(range(bits))))
+        planes = odd_planes(int(largest).bit_length())
         return planes, planes.split(integers)
     found = ", ".join(f"{value:g}" for value in torch.unique(integers)[:4].tolist())
     raise PackedError(
         f"the layer's weight has {found} and so on before it is scaled; packed are signs, ternary "
         "weights and odd integers."
     )
+
+
+def ternary_planes(integers: Tensor) -> tuple[Planes, list[Tensor]]:
+    """Return how -1, 0 and +1 are made of signs, and the signs of each plane.
+
+    Example:
+        >>> [plane.tolist() for plane in ternary_planes(torch.tensor([-1.0, 0.0, 1.0]))[1]]
+        [[-1.0, 1.0, 1.0], [-1.0, -1.0, 1.0]]
+    """
+    return Planes((0.5, 0.5)), [sign(integers + 0.5), sign(integers - 0.5)]
+
+
+def odd_planes(bits: int) -> Planes:
+    """Return how odd integers below ``2 ** bits`` in magnitude are made of signs.
+
+    Example:
+        >>> odd_planes(2).coefficients
+        (2.0, 1.0)
+    """
+    return Planes(tuple(2.0**j for j in reversed(range(bits))))

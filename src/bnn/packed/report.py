@@ -19,7 +19,7 @@ class PackReport:
         how: ``"graph"``, or ``"layers"`` if the model could not be traced.
         binary: Names of the binary layers that are packed.
         emulated: Names of the binary layers that still compute with floats -> why.
-        opaque: Other parts that run as they were, in Python -> what they are.
+        opaque: Other parts that run as they were, in Python -> what they are, and why.
         reason: Why the model could not be traced, or "".
         float_bytes: Bytes of the model's parameters and buffers.
         packed_bytes: Bytes of the packed network's.
@@ -42,7 +42,7 @@ class PackReport:
         if self.reason:
             lines.append(f"not traced: {self.reason}")
         lines += [f"emulated: {name}: {why}" for name, why in self.emulated.items()]
-        lines += [f"run by Python as it was: {name}, {what}" for name, what in self.opaque.items()]
+        lines += [f"run by Python as it was: {name}: {what}" for name, what in self.opaque.items()]
         if not self.can_be_saved:
             lines.append("cannot be saved to a file, since parts of it run in Python")
         return "\n".join(lines)

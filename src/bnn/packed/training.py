@@ -8,11 +8,20 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from bnn.ops import (
+    AdaBinInputBinarizer,
+    AdaBinWeightBinarizer,
+    DoReFaInputBinarizer,
+    DoReFaWeightBinarizer,
+    HeavisideInputBinarizer,
+    TernaryWeightBinarizer,
+)
 from bnn.packed import ops, runtime
 from bnn.packed.conv_ops import bconv_cpu
 from bnn.packed.epilogue import Epilogue
+from bnn.packed.planes import Planes, input_planes, odd_planes, ternary_planes
 from bnn.packed.runtime import native
 from bnn.packed.shapes import words
 
@@ -22,6 +31,8 @@ __all__ = [
     "keep_bits_",
     "latent_gradient_",
     "native",
+    "planes_of_input",
+    "planes_of_weight",
     "prelu_gradient",
     "scaled_signs",
     "sign_bits",
@@ -142,3 +153,42 @@ def bconv(
         x, weight, channels, stride, padding, dilation, groups, pad_value, "float",
         epilogue=epilogue, residual=None, channels_second=True,
     )[0]  # fmt: skip
+
+
+def planes_of_input(
+    binarizer: nn.Module, integers: Tensor, signs: bool
+) -> tuple[Planes, list[Tensor]] | None:
+    """Return how the integers of an input are made of signs, and the signs of each plane.
+
+    Args:
+        binarizer: It gave the integers.
+        integers: Of the input.
+        signs: Whether they are known to be signs.
+
+    Returns:
+        None where nothing is known, or they are no integers.
+    """
+    if signs or isinstance(binarizer, AdaBinInputBinarizer):
+        return Planes(), [integers]
+    if not isinstance(binarizer, HeavisideInputBinarizer | DoReFaInputBinarizer):
+        return None
+    if not bool(integers.min() >= 0):  # NaN, which plain operations pass on
+        return None
+    planes = input_planes(binarizer)
+    return planes, planes.split(integers)
+
+
+def planes_of_weight(
+    binarizer: nn.Module, integers: Tensor, signs: bool
+) -> tuple[Planes, list[Tensor]] | None:
+    """Return the same of a weight; see :func:`planes_of_input`."""
+    if signs or isinstance(binarizer, AdaBinWeightBinarizer):
+        return Planes(), [integers]
+    if isinstance(binarizer, TernaryWeightBinarizer):
+        return ternary_planes(integers)
+    if isinstance(binarizer, DoReFaWeightBinarizer) and binarizer.bits > 1:
+        if integers.isnan().any():
+            return None
+        planes = odd_planes(binarizer.bits)
+        return planes, planes.split(integers)
+    return None

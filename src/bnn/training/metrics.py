@@ -152,7 +152,7 @@ class _Count(MeasuringHook):
             return
         stage: Any = module.activation_pre_process
         form = stage.sign_form(*inputs[:1]) if inputs and isinstance(stage, BinarizerBase) else None
-        if form is not None:
+        if form is not None and not form.draws:
             self.add(form.latent)
             return
         self.watches = True

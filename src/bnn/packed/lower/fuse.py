@@ -18,6 +18,8 @@ from torch import Tensor
 from bnn.packed.epilogue import Epilogue
 from bnn.packed.graph import OPERATIONS, Graph, Node
 from bnn.packed.graph.ops.base import has_steps
+from bnn.packed.lower.average import average_first
+from bnn.packed.lower.concat import join_once
 
 
 def fuse(graph: Graph, examples: Sequence[Mapping[int, Any]]) -> None:
@@ -29,6 +31,8 @@ def fuse(graph: Graph, examples: Sequence[Mapping[int, Any]]) -> None:
     """
     drop_dead(graph)
     _merge_copies(graph)
+    examples = average_first(graph, examples)
+    drop_dead(graph)
     _signs_of_hardtanh(graph)
     _thresholds(graph)
     _pool_bits(graph)
@@ -37,14 +41,26 @@ def fuse(graph: Graph, examples: Sequence[Mapping[int, Any]]) -> None:
     # Binary convolutions first: an addition that two producers could take goes to them.
     for kind in ("binary_conv", ""):
         for node in list(graph.nodes):
-            if node.op == kind or (not kind and _finishes(node)):
+            if node.op == kind or (not kind and _finishes(graph, node)):
                 while _absorb(graph, node, examples):
                     pass
     _bits_from_producers(graph)
+    join_once(graph)
     drop_dead(graph)
 
 
-def _finishes(node: Node) -> bool:
+def _finishes(graph: Graph, node: Node) -> bool:
+    """Say whether a node may take steps.
+
+    Of the functions of two values only a product of two that depend on the input: an addition is a
+    step itself, and what does not depend on the input a plan computes once.
+    """
+    if node.op == "binary":
+        producers = graph.producers()
+        fixed = any(
+            value in producers and producers[value].op == "constant" for value in node.inputs
+        )
+        return node.attrs["function"] == "mul" and not fixed
     return node.op in OPERATIONS and OPERATIONS[node.op].finishes
 
 
@@ -231,6 +247,8 @@ def _absorb(graph: Graph, node: Node, examples: Sequence[Mapping[int, Any]]) -> 
         return False
     axis = node.attrs.get("axis", 1)
     if reader.op == "binary":
+        if has_steps(reader.epilogue):
+            return False
         a, b = reader.inputs
         alike = all(example[a].shape == example[b].shape for example in examples)
         return alike and _absorb_addition(graph, node, reader)
@@ -239,6 +257,9 @@ def _absorb(graph: Graph, node: Node, examples: Sequence[Mapping[int, Any]]) -> 
     if reader.inputs[0] != node.outputs[0]:
         return False  # it is the other's residual
     merged = _append(node.epilogue, reader.epilogue)
+    if merged is None:  # there may be room where its own steps go as far to the front as they can
+        front = _append(Epilogue(), node.epilogue)
+        merged = None if front is None else _append(front, reader.epilogue)
     if merged is None:
         return False
     residual = [reader.inputs[-1]] if reader.attrs.get("residual_at") else []
@@ -332,7 +353,7 @@ def _bits_from_producers(graph: Graph) -> None:
     producers = graph.producers()
     for pack in [node for node in graph.nodes if node.op == "pack"]:
         node = producers.get(pack.inputs[0])
-        if node is None or not _finishes(node) or node.output != "float":
+        if node is None or not _finishes(graph, node) or node.output != "float":
             continue
         if node.attrs.get("axis", 1) != pack.attrs["axis"]:
             continue

@@ -67,16 +67,15 @@ def lower_input(builder: Builder, binarizer: nn.Module, x: ValueRef, axis: int) 
             f"the layer's activation_pre_process is {type(binarizer).__name__}; allowed: {allowed}."
         )
     planes = input_planes(binarizer)
-    values = [_BEFORE[known](builder, binarizer, x, axis)]
-    for coefficient in planes.coefficients[:-1]:  # what is left once a plane is subtracted
-        signs = builder.emit("unary", [values[-1]], function="sign")
-        part = builder.emit("scalar", [signs], function="mul", value=coefficient)
-        values.append(builder.emit("binary", [values[-1], part], function="sub"))
-    found = Input(values, planes)
+    if isinstance(binarizer, DoReFaInputBinarizer) and binarizer.bits > 1:
+        n = 2**binarizer.bits - 1
+        values = [
+            builder.emit("level", [x], axis=axis, levels=n, plane=j) for j in range(binarizer.bits)
+        ]
+        return Input(values, planes, scale=torch.tensor(1 / n))
+    found = Input([_BEFORE[known](builder, binarizer, x, axis)], planes)
     if isinstance(binarizer, AdaBinInputBinarizer):
         found.scale, found.offset = float32(binarizer.alpha), float32(binarizer.beta)
-    if isinstance(binarizer, DoReFaInputBinarizer) and binarizer.bits > 1:
-        found.scale = torch.tensor(1 / (2**binarizer.bits - 1))
     return found
 
 
@@ -120,15 +119,10 @@ def _heaviside(builder: Builder, _: nn.Module, x: ValueRef, axis: int) -> ValueR
     return per_channel(builder, x, minus, None, axis)
 
 
-def _dorefa(builder: Builder, binarizer: DoReFaInputBinarizer, x: ValueRef, axis: int) -> ValueRef:
-    if binarizer.bits == 1:  # 1 above 0.5, but not at it, which is rounded to even
-        ones = torch.ones(builder.shape(x)[axis])
-        return per_channel(builder, x, -ones, 0.5 * ones, axis)
-    n = 2**binarizer.bits - 1
-    x = builder.emit("clamp", [x], min=0.0, max=1.0)
-    x = builder.emit("scalar", [x], function="mul", value=float(n))
-    x = builder.emit("unary", [x], function="round")
-    return builder.emit("scalar", [x], function="sub", value=n / 2)
+def _dorefa(builder: Builder, _: nn.Module, x: ValueRef, axis: int) -> ValueRef:
+    """Emit what is negative where one bit is 1: above 0.5, but not at it, which rounds to even."""
+    ones = torch.ones(builder.shape(x)[axis])
+    return per_channel(builder, x, -ones, 0.5 * ones, axis)
 
 
 _BEFORE: dict[type[nn.Module], Translator] = {

@@ -34,7 +34,7 @@ class Lowered:
         example: Value -> a meta tensor of the shape that it has for the example.
         binary: Names of the binary layers that were translated.
         emulated: Names of the binary layers that were not -> why.
-        opaque: Names of other parts that are run as they were -> what they are.
+        opaque: Names of other parts that are run as they were -> what they are, and why.
     """
 
     graph: Graph
@@ -172,7 +172,8 @@ class _Translation(fx.Interpreter):
             reference = self._translated(n, args, kwargs)
         # A call that the table knows, with arguments that its translator does not.
         except (Untranslated, TypeError, AttributeError, ValueError, IndexError) as error:
-            return self._opaque(n, args, kwargs, result, str(error))
+            why = next(iter(str(error).splitlines()), type(error).__name__)
+            return self._opaque(n, args, kwargs, result, why)
         self._changes_in_place(n, args, reference)
         return reference
 
@@ -184,7 +185,9 @@ class _Translation(fx.Interpreter):
     def _constant(self, n: fx.Node, result: Any) -> ValueRef:
         if isinstance(result, Tensor) and result.dtype == torch.float32:
             return self._builder.emit("constant", [], {"value": result})
-        return self._builder.emit_opaque(_Call(lambda: result, (), {}), [], result, str(n.target))
+        name, what = str(n.target), getattr(result, "dtype", type(result).__name__)
+        self._lowered.opaque[name] = f"constant: it is {what}, and only float32 tensors are held"
+        return self._builder.emit_opaque(_Call(lambda: result, (), {}), [], result, name)
 
     def _translated(self, n: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if n.op == "call_function":
@@ -216,7 +219,7 @@ class _Translation(fx.Interpreter):
         if n.op == "call_module":
             call = self.module.get_submodule(name)
             if not isinstance(call, BinaryLayer):
-                self._lowered.opaque[name] = type(call).__name__
+                self._lowered.opaque[name] = f"{type(call).__name__}: {why}"
             for part, module in call.named_modules(prefix=name):
                 if isinstance(module, BinaryLayer):
                     self._lowered.emulated[part] = why
@@ -224,7 +227,8 @@ class _Translation(fx.Interpreter):
             if n.op == "call_method":
                 call = _method(name)
             name = n.name
-            self._lowered.opaque[name] = getattr(n.target, "__name__", str(n.target))
+            what = getattr(n.target, "__name__", str(n.target))
+            self._lowered.opaque[name] = f"{what}: {why}"
         bound = _Call(call, args, kwargs)
         example = result
         if isinstance(result, Tensor):
@@ -286,7 +290,7 @@ def _known(table: Any, key: Any) -> Any:
     try:
         return table[key]
     except (KeyError, TypeError) as error:
-        raise Untranslated(f"{key} is not in the table") from error
+        raise Untranslated("no operation of packed networks computes it") from error
 
 
 def _method(name: str) -> Any:

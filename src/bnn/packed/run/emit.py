@@ -16,6 +16,7 @@ from torch import Tensor
 from bnn.packed import runtime
 from bnn.packed.epilogue import ACTIVATIONS, FIELDS, RESIDUAL_AT, Epilogue
 from bnn.packed.graph import Node
+from bnn.packed.graph.ops.base import is_average
 from bnn.packed.panels import panel_for
 from bnn.packed.shapes import ConvShape, PoolShape
 
@@ -237,9 +238,59 @@ def _map(planner: Planner, node: Node) -> bool:
     return True
 
 
+def _level(planner: Planner, node: Node) -> bool:
+    value, axis = node.inputs[0], node.attrs["axis"]
+    shape = planner.shape(value)
+    channels = shape[axis]
+    x = planner.read(value, _layout(planner, value, axis))
+    out, bits, residual = _finish(planner, node, axis)
+    planner.program.level(
+        math.prod(shape) // max(channels, 1),
+        channels,
+        x,
+        node.attrs["levels"],
+        node.attrs["plane"],
+        out,
+        bits,
+        residual,
+        _epilogue(planner, node.epilogue),
+    )
+    return True
+
+
+def _binary(planner: Planner, node: Node) -> bool:
+    function = node.attrs["function"]
+    if function == "mul":
+        return _multiply(planner, node)
+    return function == "add" and not node.tensors and len(node.attrs) == 1 and _add(planner, node)
+
+
+def _multiply(planner: Planner, node: Node) -> bool:
+    """Multiply two images, or each channel of an image by a number of its own."""
+    x, by = sorted(node.inputs[:2], key=lambda value: -math.prod(planner.shape(value)))
+    shape, factors = planner.shape(x), planner.shape(by)
+    gate = factors == (*shape[:2], *[1] * (len(shape) - 2))
+    if not 2 <= len(shape) <= 4 or not (gate or factors == shape):
+        return False
+    slots = planner.read(x, _layout(planner, x, 1)), planner.read(by, _layout(planner, by, 1))
+    out, bits, residual = _finish(planner, node, 1)
+    pixels = math.prod(shape[2:])
+    planner.program.multiply(
+        shape[0] * pixels,
+        shape[1],
+        *slots,
+        1 if factors == shape else pixels,
+        out,
+        bits,
+        residual,
+        _epilogue(planner, node.epilogue),
+    )
+    return True
+
+
 def _add(planner: Planner, node: Node) -> bool:
     a, b = node.inputs
-    if node.attrs["function"] != "add" or planner.shape(a) != planner.shape(b):
+    if planner.shape(a) != planner.shape(b):
         return False
     layout = planner.common_layout(a, b)
     x, residual = planner.read(a, layout), planner.read(b, layout)
@@ -306,6 +357,24 @@ def _global_avg_pool(planner: Planner, node: Node) -> bool:
         x,
         *_finish(planner, node, 1),
         _epilogue(planner, node.epilogue),
+    )
+    return True
+
+
+def _mean(planner: Planner, node: Node) -> bool:
+    value, out = node.inputs[0], node.outputs[0]
+    if not is_average(node) or len(planner.shape(value)) != 4:
+        return False
+    batch, height, width, channels = _images(planner.shape(value))
+    planner.program.global_avgpool(
+        batch,
+        height * width,
+        channels,
+        planner.read(value, "last"),
+        planner.write(out, _layout(planner, out, 1)),
+        NONE,
+        NONE,
+        _epilogue(planner, Epilogue()),
     )
     return True
 
@@ -378,7 +447,9 @@ EMITTERS: dict[str, Emitter] = {
     "conv": _conv,
     "linear": _conv,
     "map": _map,
-    "binary": _add,
+    "binary": _binary,
+    "level": _level,
+    "reduce": _mean,
     "max_pool": _max_pool,
     "avg_pool": _avg_pool,
     "adaptive_avg_pool": _global_avg_pool,

@@ -27,6 +27,10 @@ MOST_FOLDED = 2**20
 """Numbers in a value that is computed once for a size, and kept."""
 
 
+_DIRECT = ("exp", "rsqrt", "sigmoid", "sqrt", "tanh")
+"""Functions that torch writes where it is told to."""
+
+
 @dataclass(frozen=True)
 class Timing:
     """How long one operation took.
@@ -72,6 +76,16 @@ class _Torch:
     layouts: dict[int, str]  # of its inputs: later ones are not there yet when it runs
 
 
+@dataclass
+class _Direct:
+    """A function of a vector for each image, which torch writes where the next operation reads."""
+
+    node: Node
+    function: Any
+    x: int
+    out: int
+
+
 class Planner:
     """Builds a plan, node by node; emitters call its methods.
 
@@ -85,7 +99,7 @@ class Planner:
         self.isa = runtime.isa()
         self.graph = graph
         self.slots: list[_Slot] = []
-        self.steps: list[_Native | _Torch] = []
+        self.steps: list[_Native | _Torch | _Direct] = []
         self.keep: list[Tensor] = []
         self._known = known
         self._panels = panels
@@ -110,7 +124,7 @@ class Planner:
     @property
     def program(self) -> Any:
         """The program to which the next operation is added."""
-        if not self.steps or isinstance(self.steps[-1], _Torch):
+        if not self.steps or not isinstance(self.steps[-1], _Native):
             self.steps.append(_Native(runtime.native().Program(self.isa)))
         step = self.steps[-1]
         assert isinstance(step, _Native)  # noqa: S101
@@ -234,7 +248,7 @@ class Planner:
             return  # a size: known already
         if not self._gives_only_its_size(node) and not self._fold(node):
             emit = EMITTERS.get(node.op)
-            if emit is None or not emit(self, node):
+            if not (emit is not None and emit(self, node)) and not self._add_direct(node):
                 self._add_torch(node)
         self._time += 1
 
@@ -284,6 +298,18 @@ class Planner:
             self.constants[slot] = memory.data_ptr()
         return True
 
+    def _add_direct(self, node: Node) -> bool:
+        """Add a function of few numbers, as gates have, without what costs more than they do."""
+        if node.op != "unary" or node.attrs["function"] not in _DIRECT:
+            return False
+        value, output = node.inputs[0], node.outputs[0]
+        if math.prod(self.shape(value)[2:]) != 1:  # of one pixel both layouts are the same
+            return False
+        layout = "last" if self.has(value, "last") else "plain"
+        x, out = self.read(value, layout), self.write(output, layout)
+        self.steps.append(_Direct(node, getattr(torch, node.attrs["function"]), x, out))
+        return True
+
     def _add_torch(self, node: Node) -> None:
         constants, layouts = {}, {}
         for value in node.inputs:
@@ -331,7 +357,8 @@ class _Workspace:
     """The memory of one run: two runs at once have one each."""
 
     def __init__(self, plan: Plan) -> None:
-        self.arena = runtime.aligned(plan.arena_bytes)
+        with torch.inference_mode(mode=False):  # else torch would write there only in that mode
+            self.arena = runtime.aligned(plan.arena_bytes)
         base = self.arena.data_ptr()
         self.addresses = [base + max(offset, 0) for offset in plan.offsets]
         for slot, address in plan.constants.items():
@@ -412,7 +439,11 @@ class Plan:
                     timings += _timed(step, addresses)
             else:
                 begin = time.perf_counter()
-                self._run_torch(step, workspace, tensors)
+                if isinstance(step, _Direct):
+                    out = self._memory(step.out, workspace, tensors)
+                    step.function(self._memory(step.x, workspace, tensors), out=out)
+                else:
+                    self._run_torch(step, workspace, tensors)
                 if timings is not None:
                     spent = (time.perf_counter() - begin) * 1e6
                     timings.append(Timing(step.node.name, f"torch {step.node.op}", spent))
@@ -445,18 +476,23 @@ class Plan:
         self, value: int, layout: str, workspace: _Workspace, tensors: dict[int, Tensor]
     ) -> Tensor:
         """Return a value as torch sees it, from one of the layouts in which it lies."""
-        slot = self._places[value, layout]
-        memory = tensors.get(slot)
-        if memory is None:
-            memory = workspace.views.get(slot)
-            if memory is None:
-                kept = self._slots[slot]
-                block = workspace.arena[self.offsets[slot] : self.offsets[slot] + kept.bytes]
-                memory = workspace.views[slot] = block.view(kept.dtype).view(kept.shape)
+        memory = self._memory(self._places[value, layout], workspace, tensors)
         shape = tuple(self._known[value].shape)
         if layout == "last":
             memory = memory.movedim(-1, 1)
         return memory if tuple(memory.shape) == shape else memory.reshape(shape)
+
+    def _memory(self, slot: int, workspace: _Workspace, tensors: dict[int, Tensor]) -> Tensor:
+        """Return a slot's buffer in the order in which it lies."""
+        memory = tensors.get(slot)
+        if memory is None:
+            memory = workspace.views.get(slot)
+        if memory is None:
+            kept = self._slots[slot]  # kept from run to run, of which not all are in that mode
+            with torch.inference_mode(mode=False):
+                block = workspace.arena[self.offsets[slot] : self.offsets[slot] + kept.bytes]
+                memory = workspace.views[slot] = block.view(kept.dtype).view(kept.shape)
+        return memory
 
     def _result(self, value: int, workspace: _Workspace, tensors: dict[int, Tensor]) -> Tensor:
         layout = "last" if (value, "last") in self._places else "plain"

@@ -234,6 +234,16 @@ def has_steps(epilogue: Epilogue) -> bool:
     return any(name not in ("bit_scale", "bit_shift") for name in epilogue.given())
 
 
+def is_average(node: Node) -> bool:
+    """Say whether a node gives the mean of each channel of an image, and nothing else."""
+    a = node.attrs
+    if node.output != "float" or node.epilogue.given():
+        return False
+    if node.op == "adaptive_avg_pool":
+        return set(a["output_size"]) == {1}
+    return node.op == "reduce" and a["function"] == "mean" and a["dims"] in ([2, 3], [-2, -1])
+
+
 def to_bits(x: Tensor, axis: int, scale: Tensor | None, shift: Tensor | None) -> Tensor:
     """Return the bits of ``x * scale + shift < 0`` along an axis, which becomes the last one."""
     if axis == -1 and x.dim() != 2:

@@ -31,6 +31,26 @@ register(
     finishes=True,
 )
 
+
+def _level(node: Node, inputs: Sequence[Any]) -> Tensor:
+    levels = node.attrs["levels"]
+    v: Tensor = (inputs[0].clamp(0, 1) * levels).round() - levels / 2
+    for j in range(node.attrs["plane"]):
+        v = v - sign(v) * ((levels + 1) / 2 ** (j + 2))
+    return v
+
+
+register(
+    "level",
+    _level,
+    rules.along_axis,
+    does="what is left for the sign of a plane: `v_0 = r - levels / 2`, "
+    "`v_j = v_(j-1) - sign(v_(j-1)) * (levels + 1) / 2^(j + 1)`; r is the input, clamped to 0 and "
+    "1, times `levels`, rounded to an integer, ties to even",
+    attrs={"axis": AXIS, "levels": choice(3, 7, 15, 31, 63, 127, 255), "plane": integer(0, 7)},
+    finishes=True,
+)
+
 UNARY: dict[str, Callable[[Tensor], Tensor]] = {
     "abs": torch.abs,
     "exp": torch.exp,
@@ -135,6 +155,7 @@ register(
     does="a function of two tensors, broadcast as torch does",
     attrs={"function": choice(*BINARY)},
     inputs=("float", "float"),
+    finishes=True,
 )
 register(
     "scalar",

@@ -66,7 +66,8 @@ def _pad(node: Node, inputs: Sequence[Any]) -> Tensor:
 def _reduce(node: Node, inputs: Sequence[Any]) -> Tensor:
     a = node.attrs
     x: Tensor = inputs[0]
-    reduced: Tensor = getattr(x, a["function"])(a["dims"], keepdim=a["keepdim"])
+    # As of images in torch's default format: sums of floats depend on the order of adding.
+    reduced: Tensor = getattr(x.contiguous(), a["function"])(a["dims"], keepdim=a["keepdim"])
     return reduced
 
 

@@ -1,0 +1,1 @@
+"""Parts of benchmarks/zoo.py: the networks, Larq Compute Engine, targets, tables."""
