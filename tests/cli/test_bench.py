@@ -75,6 +75,13 @@ def test_wrong_usage(fails, net, options, named):
     assert named in fails("bench", net, *QUICK, *options, code=2)
 
 
+def test_a_name_that_is_nearly_a_network_shows_which(fails):
+    message = fails("bench", "quicknot", code=2)
+    assert "'quicknot' is neither a file of `bnn pack` nor a network. Did you mean" in message
+    assert "'quicknet'?" in message
+    assert "cannot be read" in fails("bench", "none.bnn", code=1)
+
+
 def test_files_that_are_no_such(fails, net, tmp_path):
     fails("bench", tmp_path / "none.bnn", code=1)
     (tmp_path / "x.bnn").write_bytes(b"\x93random")

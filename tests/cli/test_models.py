@@ -47,3 +47,9 @@ def test_json(bnn):
 def test_pattern_without_a_match_lists_all(fails, pattern):
     message = fails("models", pattern, code=2)
     assert "resnet18" in message
+
+
+def test_a_name_that_is_nearly_one_shows_which(fails):
+    assert "no model matches 'quicknot'. Did you mean 'quicknet'?" in fails(
+        "models", "quicknot", code=2
+    )

@@ -89,7 +89,7 @@ def test_random_images(bnn, trained, tmp_path):
 
 
 def test_random_images_where_the_data_is_gone(bnn, trained, tmp_path, monkeypatch):
-    def gone(*_):
+    def gone(*_, **__):
         raise DataError("[bold]data_dir[/] is no folder.")
 
     monkeypatch.setattr("bnn.training.load_data", gone)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +16,7 @@ from bnn.cli.app import app, examples
 from bnn.cli.choices import check_size, parse_sizes
 from bnn.cli.stopwatch import Latency, race, threads
 from bnn.errors import ConfigError
+from bnn.registry import did_you_mean
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -129,10 +130,23 @@ def _network(name: str) -> tuple[PackedNetwork, int]:
     from bnn.packed.file import load
 
     if name not in MODELS or Path(name).exists():
+        _check_file(name, MODELS)
         return load(name), Path(name).stat().st_size
     torch.manual_seed(0)
     packed = pack(create(name), torch.zeros(1, *MODELS[name].input_shape))
     return packed, packed.nbytes
+
+
+def _check_file(name: str, models: Iterable[str]) -> None:
+    """Refuse what is neither a file nor a network, and does not look like a path."""
+    path = Path(name)
+    if path.suffix or len(path.parts) != 1 or path.exists():
+        return
+    raise typer.BadParameter(
+        f"{name!r} is neither a file of `bnn pack` nor a network."
+        f"{did_you_mean(name, models)} `bnn models` lists the networks.",
+        param_hint="NET",
+    )
 
 
 def _image(packed: PackedNetwork, wanted: tuple[int, ...] | None, batch: int) -> Tensor:

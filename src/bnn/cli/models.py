@@ -8,6 +8,7 @@ import typer
 
 from bnn.cli import terminal
 from bnn.cli.app import app, examples
+from bnn.registry import did_you_mean
 
 if TYPE_CHECKING:
     from bnn.models import ModelEntry
@@ -42,8 +43,10 @@ def models(
 
     names = list_models(pattern)
     if not names:
+        near = did_you_mean(pattern, MODELS)
         raise typer.BadParameter(
-            f"no model matches {pattern!r}. Known: {', '.join(MODELS)}.", param_hint="PATTERN"
+            f"no model matches {pattern!r}.{near} Known: {', '.join(MODELS)}.",
+            param_hint="PATTERN",
         )
     entries = {name: MODELS[name] for name in names}
     if json:

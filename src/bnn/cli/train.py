@@ -227,7 +227,7 @@ def train(
         words = [config.model, data, Path(wanted_recipe or "float").stem]
         config = replace(config, out=f"runs/{'-'.join([*words, 'smoke'] if smoke else words)}")
     if not quiet:
-        terminal.talk(f"{config.model} on {data}, {wanted_recipe or 'float'}, in {config.out}")
+        terminal.talk(f"{config.model} on {data}, {wanted_recipe or 'no recipe'}, in {config.out}")
     try:
         run = fit(config, resume=resume, progress=terminal.watched() and not quiet)
     except KeyboardInterrupt:
