@@ -13,7 +13,14 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from bnn import BConfig, prepare_binary_model
 from bnn.layers import Conv2d, Linear, recompute_outputs, set_compact
 from bnn.models import resnet8
-from bnn.ops import BasicInputBinarizer, BasicScaleBinarizer, Identity, XNORWeightBinarizer
+from bnn.ops import (
+    ApproxSignBinarizer,
+    BasicInputBinarizer,
+    BasicScaleBinarizer,
+    Identity,
+    XNORWeightBinarizer,
+    binarizers,
+)
 
 BINARY = BConfig(BasicInputBinarizer, Identity, XNORWeightBinarizer)
 FOLLOWERS = {
@@ -55,10 +62,84 @@ def finish(model, loss, x):
     return [loss.detach(), x.grad, *(p.grad.clone() for p in model.parameters())]
 
 
+def net_with(name):
+    """Return a network in which each layer has a registered binarizer, behind a batch norm."""
+    torch.manual_seed(0)
+    cls, weight = binarizers[name], XNORWeightBinarizer
+    if cls.stage == "output":
+        config = BConfig(BasicInputBinarizer, cls, weight)
+    elif cls.operand == "weight":
+        config = BConfig(ApproxSignBinarizer, Identity, cls)
+    else:
+        config = BConfig(cls, Identity, weight)
+    model = nn.Sequential(
+        nn.BatchNorm2d(64),
+        Conv2d(64, 32, 3, padding=1, bconfig=config),
+        nn.PReLU(32),
+        nn.BatchNorm2d(32),
+        Conv2d(32, 8, 3, bias=False, bconfig=config),
+        nn.BatchNorm2d(8),
+    )
+    model(torch.randn(2, 64, 9, 8))  # scales may take the size of what they see
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return model
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("name", binarizers)
+def test_every_registered_binarizer(name, layout, training):
+    model, x = net_with(name).train(training), torch.randn(2, 64, 9, 8)
+    x = x.contiguous(memory_format=layout)
+    torch.manual_seed(1)  # of what is drawn
+    expected = finish(model, *gradients(model, x))
+    torch.manual_seed(1)
+    with recompute_outputs():
+        loss, x = gradients(model, x)
+    got = finish(model, loss, x)
+    assert all(torch.equal(a, b) for a, b in zip(got, expected, strict=True))
+
+
+@pytest.mark.parametrize("name", binarizers)
+def test_what_a_batch_norm_gives_is_not_kept(name, monkeypatch):
+    monkeypatch.setattr(graph, "saved_tensors_hooks", _Counted)
+    model, x = net_with(name), torch.randn(2, 64, 9, 8)
+    sizes = {(2, 64, 9, 8): 0, (2, 32, 9, 8): 0, (2, 8, 7, 6): 0}
+
+    def note(part):
+        if tuple(part.shape) in sizes and 0 not in part.stride():
+            storages.setdefault(part.untyped_storage().data_ptr(), part)
+
+    storages = {}
+    monkeypatch.setattr(_Counted, "note", staticmethod(note))
+    with recompute_outputs():
+        gradients(model, x)
+    soft = binarizers[name].soft_in_training  # what follows keeps its output
+    # The batch norms' inputs (the image, and what the PReLU gives), and what the loss squares.
+    assert len(storages) == (5 if soft else 3), {tuple(p.shape) for p in storages.values()}
+
+
+def test_a_batch_norm_whose_scale_changes_is_as_it_was():
+    model, x = net_with("ApproxSignBinarizer"), torch.randn(2, 64, 9, 8)
+    expected = finish(model, *gradients(model, x))
+    with recompute_outputs():
+        loss, x = gradients(model, x)
+    with torch.no_grad():
+        model[0].bias.data.add_(5)
+    got = finish(model, loss, x)
+    assert all(torch.equal(a, b) for a, b in zip(got, expected, strict=True))
+
+
 class _Counted(graph.saved_tensors_hooks):
     """Counts the bytes of floats that are put by."""
 
     bytes = 0
+
+    @staticmethod
+    def note(part):
+        """Do more with what is put by."""
 
     def __init__(self, pack, unpack):
         def pack_and_count(tensor):
@@ -66,6 +147,7 @@ class _Counted(graph.saved_tensors_hooks):
             for part in value.operands:
                 if part is not None and part.is_floating_point() and part.dim() > 1:
                     type(self).bytes += part.nbytes
+                    type(self).note(part)
             return value
 
         super().__init__(pack_and_count, unpack)
