@@ -3,7 +3,8 @@
 python -m benchmarks.training [--threads N] [--seconds S] [--networks REGEX] [--json FILE]
 
 One step is forward, backward and Adam. All ways are measured in turns within one run, in both
-memory formats; the reference is the float network in its faster one.
+memory formats; the reference is the float network in its faster one. Then what each method of the
+accuracy benchmark keeps for the backward pass, trained as fit trains.
 """
 
 from __future__ import annotations
@@ -25,8 +26,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import graph
+from torch.nn.parameter import is_lazy
 
 from benchmarks.machine import describe
+from benchmarks.training_methods import method_configs
 from bnn import BConfig, Identity, prepare_binary_model
 from bnn.layers import PReLU, recompute_outputs, set_compact
 from bnn.models import resnet18, resnet20
@@ -139,6 +142,10 @@ class Run:
     times: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        if any(is_lazy(p) for p in self.model.parameters()):  # they take an output's size
+            with torch.no_grad():
+                self.model.eval()(self.x)
+                self.model.train()
         self.model = self.model.to(memory_format=FORMATS[self.layout])
         self.x = self.x.contiguous(memory_format=FORMATS[self.layout])
         self.optimizer = torch.optim.Adam(self.model.parameters())
@@ -263,6 +270,41 @@ def measure(network: Network, seconds: float) -> list[dict[str, Any]]:
     ]
 
 
+def measure_methods(network: Network) -> list[dict[str, Any]]:
+    """Return a row for each method: what it keeps, beside the float network."""
+    torch.manual_seed(0)
+    model = network.make()
+    x = torch.randn(network.batch, *network.image)
+    target = torch.randint(network.classes, (network.batch,))
+
+    def saved(way: Way) -> int:
+        return saved_bytes(Run(way, "NHWC", way.prepare(model), x, target))
+
+    of_float = saved(WAYS[0])
+    rows = []
+    for name, config in method_configs().items():
+        kept = saved(Way(name, config, _as_in_fit))
+        rows.append(
+            {
+                "network": network.name,
+                "method": name,
+                "saved_mb": kept / 1e6,
+                "saved_ratio": kept / of_float,
+            }
+        )
+    return rows
+
+
+def methods_table(rows: Sequence[dict[str, Any]]) -> str:
+    """Return the rows of the methods as text."""
+    lines = [f"{'network':28}{'method, as in fit':27}{'saved MB':>10}{'x float':>9}"]
+    lines += [
+        f"{r['network']:28}{r['method']:27}{r['saved_mb']:10.1f}{r['saved_ratio']:9.2f}"
+        for r in rows
+    ]
+    return "\n".join(lines)
+
+
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """Return the rows as text."""
     head = (
@@ -304,16 +346,23 @@ def main(given: Sequence[str] | None = None) -> int:
     runtime.set_num_threads(arguments.threads)
     chosen = [n for n in NETWORKS if re.search(arguments.networks, n.name)]
     rows = [row for network in chosen for row in measure(network, arguments.seconds)]
+    methods = [row for network in chosen for row in measure_methods(network)]
     machine, wanted = describe(), targets(rows)
     print(f"cpu     {machine['cpu']}, {machine['isa']}, {arguments.threads} threads")
     print(f"build   bnn {machine['bnn']}, torch {machine['torch']}\n")
-    print(table(rows))
+    print(table(rows), methods_table(methods), sep="\n\n")
     for t in wanted:
         said = "reached" if t["reached"] else "MISSED"
         print(f"{t['network']}: {t['what']} {t['is']:.2f}, at most {t['most']}: {said}")
     if arguments.json:
         command = " ".join(["python -m benchmarks.training", *given])
-        document = {"command": command, "machine": machine, "results": rows, "targets": wanted}
+        document = {
+            "command": command,
+            "machine": machine,
+            "results": rows,
+            "methods": methods,
+            "targets": wanted,
+        }
         arguments.json.write_text(json.dumps(document, indent=2) + "\n")
     return 0 if all(t["reached"] for t in wanted) else 1
 

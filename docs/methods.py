@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 _RESULTS = Path(__file__).parents[1] / "benchmarks" / "results" / "accuracy.json"
+_TRAINING = _RESULTS.with_name("training.json")  # of `python -m benchmarks.training`
 _PLACEHOLDER = re.compile(r"^<!-- methods: (?P<name>\w+) -->$", re.MULTILINE)
 _CHANNELS, _SIDE = 64, 14  # of the layer whose costs are shown
 
@@ -203,9 +204,25 @@ def own_accuracy() -> Mapping[str, Mapping[str, Any]]:
     return found
 
 
+def training_memory() -> Mapping[str, float]:
+    """Return method -> what it keeps for the backward pass, times the float network; if measured.
+
+    It is that of the first network of the committed results.
+    """
+    if not _TRAINING.is_file():
+        return {}
+    rows = json.loads(_TRAINING.read_text(encoding="utf-8"))["methods"]
+    return {r["method"]: r["saved_ratio"] for r in rows if r["network"] == rows[0]["network"]}
+
+
 def published_table() -> str:
     """Return one row for each published method, with our own results where there are some."""
-    own = own_accuracy()
+    own, memory = own_accuracy(), training_memory()
+
+    def kept(row: str) -> tuple[str, ...]:
+        if not memory:
+            return ()
+        return (f"{memory[row]:.2f}" if row in memory else "",)
 
     def accuracy(row: Mapping[str, Any] | None) -> str:
         return "" if row is None else f"{row['accuracy']:.1f} ± {row['spread']:.1f}"
@@ -217,6 +234,7 @@ def published_table() -> str:
         (
             *("Method", "Input", "Weight", "Output"),
             *("ImageNet, published", "CIFAR-10, published", "digits, ours", "mnist5k, ours"),
+            *(("Training memory, x float",) if memory else ()),
         ),
         (
             (
@@ -228,6 +246,7 @@ def published_table() -> str:
                     accuracy(own.get(m.row or m.name.lower(), {}).get(data))
                     for data in ("digits", "mnist5k")
                 ),
+                *kept(m.row or m.name.lower()),
             )
             for m in PUBLISHED
         ),

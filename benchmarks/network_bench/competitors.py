@@ -85,14 +85,19 @@ def check(
         WrongResultError: If they are further away than that, or not finite.
     """
     found = torch.cat([competitor.compute(part).clone() for part in images.split(batch)])
-    spread = (expected - expected.mean(0)).norm() / len(expected) ** 0.5
-    distance = float(((found - expected).norm(dim=1) / spread).median())
+    distance = float(distances(found, expected).median())
     if not distance <= most:  # NaN is not
         raise WrongResultError(
             f"{name}: its logits are {distance:.3g} of their spread away from the expected ones; "
             f"{most:.3g} is allowed"
         )
     return distance
+
+
+def distances(found: Tensor, expected: Tensor) -> Tensor:
+    """Return how far each image's logits are from the expected ones, relative to their spread."""
+    spread = (expected - expected.mean(0)).norm() / len(expected) ** 0.5
+    return (found - expected).norm(dim=1) / spread
 
 
 def first_line(error: Exception) -> str:

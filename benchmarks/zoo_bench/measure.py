@@ -16,7 +16,13 @@ from torch import Tensor
 import bnn
 from benchmarks.kernel_bench.timing import interleave
 from benchmarks.network_bench import breakdown, ours
-from benchmarks.network_bench.competitors import EXACT, check, in_torch, packed
+from benchmarks.network_bench.competitors import (
+    EXACT,
+    WrongResultError,
+    distances,
+    in_torch,
+    packed,
+)
 from benchmarks.network_bench.measure import DISTURBED
 from benchmarks.network_bench.nets import SETTLING_IMAGES, random_images, settle_
 from benchmarks.zoo_bench import lce_peer
@@ -27,6 +33,7 @@ from bnn.packed import runtime
 CHECKED_IMAGES = 8
 PROFILED = ("quicknet", "reactnet_a")
 PROFILE_SECONDS = 2.0
+UNRELATED = 1.2  # of the spread: logits of two images are 1.4 apart
 PACKED, EMULATED = "packed", "emulated"
 
 
@@ -66,6 +73,7 @@ class Bench:
         self.x = images[:1].clone()
         self.packed = bnn.pack(self.model, self.x)
         report = self.packed.report
+        signs = ours.verify(self.model, self.packed, images)
         self.facts: dict[str, Any] = {
             "network": name,
             "size": size,
@@ -75,14 +83,28 @@ class Bench:
             "opaque": dict(report.opaque),
             "float_bytes": report.float_bytes,
             "file_bytes": _file_bytes(self.packed),
-            **ours.verify(self.model, self.packed, images),
-            "distance": self._distance(images),
+            **signs,
+            **self._check(images, signs["different_signs"]),
         }
 
     @torch.inference_mode()
-    def _distance(self, images: Tensor) -> float:
+    def _check(self, images: Tensor, different_signs: int) -> dict[str, Any]:
+        """Return how many images have the same logits, and how far the others' are at most.
+
+        One sign that falls to the other side, of a float next to 0, changes more and more of them
+        from layer to layer in a network of random weights.
+        """
         expected = torch.cat([self.model(image) for image in images.split(1)])
-        return check(PACKED, packed(self.packed, self.x), images, 1, expected, EXACT)
+        found = torch.cat([self.packed(image) for image in images.split(1)])
+        apart = distances(found, expected)
+        same = int((apart <= EXACT).sum())
+        most = float(apart.max())
+        if (same < len(images) and not different_signs) or not most <= UNRELATED:
+            raise WrongResultError(
+                f"{self.name}: {same} of {len(images)} images have the same logits, others are "
+                f"{most:.3g} of their spread away; {different_signs} signs differ"
+            )
+        return {"same_logits": same, "distance": most}
 
     @torch.inference_mode()
     def measure(self, threads: int, seconds: float, lce: Path | None = None) -> dict[str, Any]:

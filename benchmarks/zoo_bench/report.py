@@ -71,7 +71,7 @@ def _against_lce(report: Row) -> Rows:
 
 def _packing(report: Row) -> Rows:
     head = ["network", "image", "binary layers", "run by Python", "float MiB", "file MB"]
-    head += ["signs differ", "same labels", "logits apart"]
+    head += ["signs differ", "same labels", "same logits", "others apart"]
     body = [
         [
             found["network"],
@@ -82,7 +82,8 @@ def _packing(report: Row) -> Rows:
             f"{found['file_bytes'] / 1e6:.2f}",
             f"{found['different_signs']} of {found['signs']:,}",
             f"{found['same_labels']} of {found['images']}",
-            f"{found['distance']:.1e}",
+            f"{found['same_logits']} of {found['images']}",
+            "-" if found["same_logits"] == found["images"] else f"{found['distance']:.2f}",
         ]
         for found in report["networks"]
     ]
@@ -131,8 +132,9 @@ def notes(report: Row) -> list[str]:
         "of the minima. Emulated is the binary model as it is trained, evaluating in torch with "
         "channels_last. Weights are random; batch norms have the statistics of the images.",
         "`signs differ` counts the signs that fall to the other side because a float next to 0 is "
-        "rounded another way; `logits apart` is the median of the images' distances, relative to "
-        "the spread of the logits.",
+        "rounded another way. With random weights one such sign changes more and more of them from "
+        "layer to layer; `others apart` is the largest distance of the logits of an image that has "
+        "one, relative to their spread. Where no sign differs, all logits must be the same.",
     ]
     if any(row["x_lce"] for row in report["rows"]):
         found.append(

@@ -45,6 +45,11 @@ def test_it_prints_and_writes_all_rows(bench, tiny, monkeypatch, tmp_path, capsy
     printed = capsys.readouterr().out
     for row in found["results"]:
         assert row["way"] in printed
+    names = [row["method"] for row in found["methods"]]
+    assert names == list(bench.method_configs())
+    for row in found["methods"]:
+        assert row["method"] in printed
+        assert row["saved_ratio"] > 0
     assert [target["what"] for target in found["targets"]] == ["time_ratio", "saved_ratio"]
 
 
@@ -83,3 +88,13 @@ def test_memory_reaches_its_target(bench):
     assert saved[bench.FIT] <= bench.MOST_MEMORY * saved["float"]
     assert saved[bench.FIT] < saved["bnn, compact"] < saved["float"]
     assert saved["float"] < saved["original library"] < saved[bench.PLAIN]
+
+
+def test_every_value_binarizer_that_has_a_method_is_below_the_float_network(bench):
+    """Of the methods, only a sign that is not one yet needs the layer's output as floats."""
+    network = bench.Network("resnet20", resnet20, (3, 32, 32), 8, 10)
+    rows = {row["method"]: row["saved_ratio"] for row in bench.measure_methods(network)}
+    soft = rows.pop("progressive-sign")
+    assert max(rows.values()) <= bench.MOST_MEMORY, rows
+    assert soft < 1
+    assert len(rows) > 20

@@ -55,7 +55,8 @@ def report(rows, **lce):
         "signs": 10_000,
         "same_labels": 7,
         "images": 8,
-        "distance": 1e-6,
+        "same_logits": 6,
+        "distance": 0.21,
     }
     machine = {"cpu": "a CPU", "isa": "AVX2", "cores": 2, "bnn": "1", "torch": "2", "python": "3"}
     return {
@@ -92,7 +93,7 @@ def test_it_runs_on_a_tiny_network_without_lce(bench, monkeypatch, tmp_path, cap
     (facts,) = found["networks"]
     assert facts["binary"] == facts["layers"] == 3
     assert facts["file_bytes"] < facts["float_bytes"]
-    assert facts["distance"] < 1e-3
+    assert facts["same_logits"] == 8 or facts["different_signs"]
     assert [row["threads"] for row in found["rows"]] == [1, 2]
     assert [set(row["times"]) for row in found["rows"]] == [{"packed", "emulated"}] * 2
     assert [target["what"] for target in found["targets"]] == ["times emulated"] * 2
@@ -117,6 +118,23 @@ def test_a_wrong_packed_network_is_never_timed(bench, monkeypatch):
     monkeypatch.setattr(bnn, "pack", spoilt)
     with pytest.raises(Exception, match="integer sums differ in sections"):
         bench("measure").Bench("quicknet", dict(entry.tiny), entry.tiny_shape)
+
+
+@pytest.mark.parametrize("far", [0.1, 1.3])
+def test_other_logits_need_another_sign(bench, monkeypatch, far):
+    measure, entry = bench("measure"), MODELS["quicknet"]
+    made = measure.Bench("quicknet", dict(entry.tiny), entry.tiny_shape)
+    images = torch.randn(8, *entry.tiny_shape)
+    apart = torch.zeros(8)
+    apart[3] = far
+    monkeypatch.setattr(measure, "distances", lambda *_: apart)
+    with pytest.raises(measure.WrongResultError, match="7 of 8 images have the same logits"):
+        made._check(images, 0)
+    if far < 1:
+        assert made._check(images, 1) == {"same_logits": 7, "distance": pytest.approx(far)}
+    else:
+        with pytest.raises(measure.WrongResultError, match="1 signs differ"):
+            made._check(images, 1)
 
 
 def test_lce_is_its_faster_way(bench):
@@ -151,7 +169,10 @@ def test_the_page_has_what_was_measured(bench):
     assert "| quicknet * | 1.00 (1.10) | 0.60 (1.10) | 9.00 (1.10) | 6.00 (1.10) |" in text
     assert "| 9.0x | 10.0x |" in text
     assert "| quicknet | 1 | 1.00 (1.10) | 8.00 (1.10) | 5.00 (1.10) | 5.0x |" in text
-    assert "| quicknet | 224x224 | 3 of 4 | 1 | 2.00 | 0.25 | 2 of 10,000 | 7 of 8 |" in text
+    assert (
+        "| quicknet | 224x224 | 3 of 4 | 1 | 2.00 | 0.25 | 2 of 10,000 | 7 of 8 | 6 of 8 | 0.21 |"
+        in text
+    )
     assert "birealnet18: not beside LCE: its environment is absent: make it." in text
     assert "quicknet: blocks.2 is run by Python: a padding of None." in text
     assert "the machine was busy" in text

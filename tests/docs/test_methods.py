@@ -64,3 +64,15 @@ def test_our_own_results_are_read_where_there_are_some(methods, monkeypatch, tmp
     (line,) = [line for line in methods.published_table().splitlines() if "±" in line]
     assert "AdaBin" in line
     assert line.endswith("| 98.8 ± 0.1 |  |")
+
+
+def test_training_memory_is_a_column_where_it_was_measured(methods, monkeypatch, tmp_path):
+    file = tmp_path / "training.json"
+    monkeypatch.setattr(methods, "_TRAINING", file)
+    assert "Training memory" not in methods.published_table()
+    row = {"network": "a", "method": "xnor-net++", "saved_ratio": 0.567}
+    file.write_text(json.dumps({"methods": [row, {**row, "network": "b", "saved_ratio": 0.1}]}))
+    table = methods.published_table().splitlines()
+    assert table[0].rstrip(" |").endswith("Training memory, x float")
+    (found,) = [line for line in table if "[XNOR-Net++]" in line]
+    assert found.rstrip(" |").endswith("0.57")

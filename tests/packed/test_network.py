@@ -24,7 +24,6 @@ from bnn.models import MODELS, create
 from bnn.ops import (
     BasicInputBinarizer,
     BasicScaleBinarizer,
-    RealToBinaryGateBinarizer,
     XNORWeightBinarizer,
     binarizers,
 )
@@ -81,13 +80,23 @@ def check_agreement(model, packed, x):
     agreement = bnn.verify(model, packed, x)
     assert agreement.identical
     assert agreement.top1 == agreement.samples == len(x)
-    flipped = sum(layer.different_signs or 0 for layer in agreement.layers)
-    gated = any(isinstance(module, RealToBinaryGateBinarizer) for module in model.modules())
-    if flipped and gated:  # a gate's float sums are rounded another way: a value may lie next to 0
-        assert flipped <= 2
-    else:
-        assert agreement.relative_difference < 1e-5
+    flipped = {layer.name: layer.different_signs for layer in agreement.layers}
+    flipped = {name: count for name, count in flipped.items() if count}
+    for name, count in flipped.items():  # a float stem rounds another way: only next to 0
+        assert count <= near_zero(model, name, x)
+    assert agreement.relative_difference < (1e-3 if flipped else 1e-5)
     return agreement
+
+
+def near_zero(model, name, x):
+    """Count the inputs of a binary layer whose sign the rounding of float32 could change."""
+    seen = []
+    handle = model.get_submodule(name).register_forward_pre_hook(
+        lambda _, args: seen.append(args[0])
+    )
+    with handle:
+        model(x)
+    return sum(int((v.abs() <= 1e-6 * v.abs().max()).sum()) for v in seen)
 
 
 def float_models():

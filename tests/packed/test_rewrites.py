@@ -235,3 +235,19 @@ def test_a_gate_runs_within_inference_mode_and_behind_it():
         got = packed(x)
     torch.testing.assert_close(got, sigmoid(x))
     assert torch.equal(packed(x), got)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_gate_behind_a_view():
+    class Viewed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a = conv(8, 8)
+
+        def forward(self, x):
+            pooled = nn.functional.adaptive_avg_pool2d(self.a(x), 1)
+            return torch.sigmoid(pooled.flatten(1)) + torch.tanh(pooled).flatten(1)
+
+    model, x = Viewed().eval(), torch.randn(2, 8, 6, 5)
+    packed = bnn.pack(model, x)
+    torch.testing.assert_close(packed(x), model(x))

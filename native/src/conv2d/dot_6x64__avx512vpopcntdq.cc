@@ -23,7 +23,7 @@ void interleave(const float* x, std::size_t count, std::size_t group_channels, f
       group_channels == 8 ? _mm512_setr_epi32(0, 8, 1, 9, 2, 10, 3, 11, 4, 12, 5, 13, 6, 14, 7, 15)
                           : _mm512_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7, 8, 12, 9, 13, 10, 14, 11, 15);
   for (std::size_t i = 0; i < count; i += kLanes) {
-    store(out + i, static_cast<Floats>(_mm512_permutexvar_ps(from, load(x + i))));
+    store(out + i, static_cast<Floats>(_mm512_maskz_permutexvar_ps(0xffff, from, load(x + i))));
   }
 }
 

@@ -30,7 +30,7 @@ template <int M>
 [[gnu::always_inline]] inline void part_groups(Floats* sums) {
   const __m512i from = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15);
   for_each<M>(sums, [from](Floats sum, std::size_t) BNN_INLINE {
-    return static_cast<Floats>(_mm512_permutexvar_ps(from, sum));
+    return static_cast<Floats>(_mm512_maskz_permutexvar_ps(0xffff, from, sum));
   });
 }
 

@@ -441,7 +441,8 @@ class Plan:
                 begin = time.perf_counter()
                 if isinstance(step, _Direct):
                     out = self._memory(step.out, workspace, tensors)
-                    step.function(self._memory(step.x, workspace, tensors), out=out)
+                    x = self._memory(step.x, workspace, tensors)  # perhaps of another view
+                    step.function(x if x.shape == out.shape else x.view(out.shape), out=out)
                 else:
                     self._run_torch(step, workspace, tensors)
                 if timings is not None:
