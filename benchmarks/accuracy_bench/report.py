@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -79,10 +80,11 @@ def table(report: Mapping[str, Any]) -> str:
     ]
     for data, settings in report["settings"].items():
         lines.append(f"{data}: resnet8, {json.dumps(settings)}.")
+    methods = Counter(row["data"] for row in report["rows"] if row["one_bit"])
     for data, best in report["best"].items():
         word = "NOT within" if data in missed(report) else "within"
         lines.append(
             f"{data}: best method {best['network']}, {best['difference']:+.2f} points, {word} the "
-            f"target of {TARGETS[data]}."
+            f"target of {TARGETS[data]}. It is the best of {methods[data]}, chosen on these images."
         )
     return "\n".join(lines) + "\n"
