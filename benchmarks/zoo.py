@@ -67,7 +67,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     made.add_argument("--models", default="", help="a regular expression on their names")
     made.add_argument(
-        "--seconds", type=float, default=4.0, help="for each network and number of threads"
+        "--seconds", type=float, default=3.0, help="for each network and number of threads"
     )
     made.add_argument("--no-lce", dest="lce", action="store_false", help="leave out LCE")
     made.add_argument("--json", type=Path, help="write the report here, and beside it as .md")

@@ -127,7 +127,8 @@ def notes(report: Row) -> list[str]:
     """Return what a reader of the tables must know."""
     found = [
         "Each network was checked before it was timed: the packed one has the emulated one's "
-        f"integer sums and logits. {report['seconds']} s for each network and number of threads, "
+        "integer sums, and its logits unless a sign differs. "
+        f"{report['seconds']} s for each network and number of threads, "
         "all competitors in turn in slices of 4 ms, each thread on a CPU of its own; ratios are "
         "of the minima. Emulated is the binary model as it is trained, evaluating in torch with "
         "channels_last. Weights are random; batch norms have the statistics of the images.",
