@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import copy
-import json
 import re
 import statistics
 import sys
@@ -29,7 +28,9 @@ from torch.autograd import graph
 from torch.nn.parameter import is_lazy
 
 from benchmarks.machine import describe
-from benchmarks.training_methods import method_configs
+from benchmarks.page import as_json
+from benchmarks.training_bench.methods import method_configs
+from benchmarks.training_bench.report import FIT, FIT_PRELU, page
 from bnn import BConfig, Identity, prepare_binary_model
 from bnn.layers import PReLU, recompute_outputs, set_compact
 from bnn.models import resnet18, resnet20
@@ -37,7 +38,6 @@ from bnn.models.resnet import PreBasicBlock
 from bnn.ops import BasicInputBinarizer, XNORWeightBinarizer
 from bnn.packed import runtime
 
-MOST_TIME, MOST_MEMORY = 1.1, 0.6
 FORMATS = {"NCHW": torch.contiguous_format, "NHWC": torch.channels_last}
 
 
@@ -118,7 +118,7 @@ def _as_in_fit() -> Iterator[None]:
 
 
 BINARY = BConfig(BasicInputBinarizer, Identity, XNORWeightBinarizer)
-PLAIN, FIT = "bnn, plain operations", "bnn, compact, as in fit"
+PLAIN = "bnn, plain operations"
 WAYS = (
     Way("float", None, contextlib.nullcontext),
     Way("float, PReLU of bnn", None, contextlib.nullcontext, PReLU),
@@ -126,7 +126,7 @@ WAYS = (
     Way(PLAIN, BINARY, lambda: set_compact(False)),
     Way("bnn, compact", BINARY, lambda: set_compact(True)),
     Way(FIT, BINARY, _as_in_fit),
-    Way("bnn, as in fit, its PReLU", BINARY, _as_in_fit, PReLU),
+    Way(FIT_PRELU, BINARY, _as_in_fit, PReLU),
 )
 
 
@@ -295,44 +295,6 @@ def measure_methods(network: Network) -> list[dict[str, Any]]:
     return rows
 
 
-def methods_table(rows: Sequence[dict[str, Any]]) -> str:
-    """Return the rows of the methods as text."""
-    lines = [f"{'network':28}{'method, as in fit':27}{'saved MB':>10}{'x float':>9}"]
-    lines += [
-        f"{r['network']:28}{r['method']:27}{r['saved_mb']:10.1f}{r['saved_ratio']:9.2f}"
-        for r in rows
-    ]
-    return "\n".join(lines)
-
-
-def table(rows: Sequence[dict[str, Any]]) -> str:
-    """Return the rows as text."""
-    head = (
-        f"{'network':28}{'way':27}{'format':8}{'min ms':>9}{'median':>9}{'x float':>9}"
-        f"{'saved MB':>10}{'x float':>9}{'peak MB':>9}{'x float':>9}"
-    )
-    lines = [
-        f"{r['network']:28}{r['way']:27}{r['format']:8}{r['minimum_ms']:9.1f}{r['median_ms']:9.1f}"
-        f"{r['time_ratio']:9.2f}{r['saved_mb']:10.1f}{r['saved_ratio']:9.2f}{r['peak_mb']:9.1f}"
-        f"{r['peak_ratio']:9.2f}"
-        for r in rows
-    ]
-    return "\n".join((head, *lines))
-
-
-def targets(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return what is promised of training as in fit, each in its best memory format."""
-    found = []
-    for name in dict.fromkeys(row["network"] for row in rows):
-        here = [row for row in rows if row["network"] == name and row["way"] == FIT]
-        for what, most in (("time_ratio", MOST_TIME), ("saved_ratio", MOST_MEMORY)):
-            best = min(row[what] for row in here)
-            found.append(
-                {"network": name, "what": what, "most": most, "is": best, "reached": best <= most}
-            )
-    return found
-
-
 def main(given: Sequence[str] | None = None) -> int:
     """Measure, print and, where asked, write; 0 if all targets were reached."""
     given = sys.argv[1:] if given is None else given
@@ -340,31 +302,25 @@ def main(given: Sequence[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=60.0, help="for each network")
     parser.add_argument("--networks", default="", help="a regular expression on their names")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=Path, help="write the report here, and beside it as .md")
     arguments = parser.parse_args(given)
     torch.set_num_threads(arguments.threads)
     runtime.set_num_threads(arguments.threads)
     chosen = [n for n in NETWORKS if re.search(arguments.networks, n.name)]
     rows = [row for network in chosen for row in measure(network, arguments.seconds)]
     methods = [row for network in chosen for row in measure_methods(network)]
-    machine, wanted = describe(), targets(rows)
-    print(f"cpu     {machine['cpu']}, {machine['isa']}, {arguments.threads} threads")
-    print(f"build   bnn {machine['bnn']}, torch {machine['torch']}\n")
-    print(table(rows), methods_table(methods), sep="\n\n")
-    for t in wanted:
-        said = "reached" if t["reached"] else "MISSED"
-        print(f"{t['network']}: {t['what']} {t['is']:.2f}, at most {t['most']}: {said}")
+    report = {
+        "command": " ".join(["python -m benchmarks.training", *given]),
+        "machine": describe(),
+        "threads": arguments.threads,
+        "results": rows,
+        "methods": methods,
+    }
+    found = page(report)
+    print(found.text())
     if arguments.json:
-        command = " ".join(["python -m benchmarks.training", *given])
-        document = {
-            "command": command,
-            "machine": machine,
-            "results": rows,
-            "methods": methods,
-            "targets": wanted,
-        }
-        arguments.json.write_text(json.dumps(document, indent=2) + "\n")
-    return 0 if all(t["reached"] for t in wanted) else 1
+        found.write({**report, "targets": as_json(found.targets)}, arguments.json)
+    return 0 if all(target.reached for target in found.targets) else 1
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""What ``python -m benchmarks.training`` is made of."""
