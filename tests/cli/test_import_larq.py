@@ -97,6 +97,6 @@ def test_unknown_networks_and_wrong_files_are_named(fails, weights, tmp_path):
     assert "layers are not the network's" in fails(
         "import-larq", "QuickNet", str(path), "-o", out, code=1
     )
-    assert "cannot be read" in fails(
+    assert "there is no file" in fails(
         "import-larq", "QuickNet", str(tmp_path / "none"), "-o", out, code=1
     )
