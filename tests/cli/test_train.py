@@ -1,5 +1,6 @@
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 import typer.main
@@ -131,7 +132,8 @@ def test_interrupt_says_how_to_go_on(bnn, monkeypatch):
         (("--model", "resnet81"), "Did you mean 'resnet8'?"),
         (("--data", "digit"), "Did you mean 'digits'?"),
         (("--recipe", "tow-step"), "Did you mean 'two-step'?"),
-        (("--recipe", "missing.yaml"), "missing.yaml"),
+        (("--recipe", "missing.yaml"), "there is no file missing.yaml"),
+        (("--recipe", "here/missing"), "there is no file here/missing"),
         (("--epochs", "-1"), "--epochs"),
         (("--epochs", "0"), "--epochs"),
         (("--epochs", "1.5"), "--epochs"),
@@ -198,6 +200,12 @@ def test_unwritable_out(fails, tmp_path):
     assert "cannot be written" in fails(
         "train", "--quiet", "--out", tmp_path / "file" / "run", code=2
     )
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="there is no /proc here")
+def test_a_folder_that_takes_no_names(fails):
+    said = fails("train", "--quiet", "--out", "/proc/x", code=2)
+    assert "out: /proc/x cannot be written: its folder takes no files" in said
 
 
 def test_file_in_the_place_of_out(fails, tmp_path):
