@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,15 @@ def test_progress_goes_to_stderr_without_colours(trained_run):
     assert "two-step" in trained_run.stderr
     assert "\x1b" not in trained_run.stderr
     assert "Warning" not in trained_run.stderr
+
+
+def test_without_a_terminal_each_epoch_is_a_line(trained_run):
+    _, *lines = trained_run.stderr.splitlines()
+    kinds = [r"step (\d) of 2, step(\d): epochs 1 to 1"]
+    kinds += [r"step(\d), epoch (1) of 1: train loss \d\.\d{4}, test accuracy \d+\.\d\d%"]
+    assert len(lines) == 4
+    for kind, line in zip(kinds * 2, lines, strict=True):
+        assert re.fullmatch(kind, line), line
 
 
 def test_finished_run_resumes_to_the_same_result(bnn, trained, trained_run, train_arguments):
