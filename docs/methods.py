@@ -116,7 +116,10 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 def _cell(text: str) -> str:
     text = " ".join(text.split())
     # A bar would end the cell, and TeX reads an escaped one as a norm.
-    text = re.sub(r":math:`([^`]*)`", lambda m: "$" + m[1].replace("|", r"\vert ") + "$", text)
+    # What is no formula has a space inside its dollars.
+    text = re.sub(
+        r":math:`([^`]*)`", lambda m: "$" + m[1].replace("|", r"\vert ").strip() + "$", text
+    )
     return re.sub(r":\w+:`([^`]*)`", r"`\1`", text).replace("``", "`").replace("|", "\\|")
 
 

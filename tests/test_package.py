@@ -3,6 +3,7 @@
 import ast
 import importlib
 import pkgutil
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -26,9 +27,27 @@ def test_lazy_names_are_all_public_names_and_type_checkers_see_the_same():
     tree = ast.parse(Path(bnn.__file__).read_text())
     block = next(node for node in tree.body if isinstance(node, ast.If))
     seen = {alias.name: node.module for node in block.body for alias in node.names}
-    assert seen == bnn._HOME
+    assert seen == {**bnn._HOME, **dict.fromkeys(bnn._MODULES, "bnn")}
+    assert not {*bnn._MODULES} & {*bnn.__all__}
     with pytest.raises(AttributeError, match="has no attribute 'prepare'"):
         bnn.prepare  # noqa: B018
+
+
+@pytest.mark.parametrize("name", ["models.create", "training.fit", "interop.larq.load"])
+def test_modules_are_imported_when_they_are_first_used(name):
+    code = (
+        f"import sys, bnn; assert 'torch' not in sys.modules; assert callable(bnn.{name})\n"
+        "for m in bnn._MODULES: assert getattr(bnn, m) is sys.modules['bnn.' + m]\n"
+        "print([n for n in bnn.__all__ if type(getattr(bnn, n)).__name__ == 'module'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_modules_of_the_reference_are_reached():
+    pages = (Path(__file__).parents[1] / "docs/reference").glob("*.md")
+    found = {m for page in pages for m in re.findall(r"^::: bnn\.(\w+)\.", page.read_text(), re.M)}
+    assert found <= {*bnn._MODULES, *bnn.__all__}
 
 
 def test_help_does_not_wait_for_torch():

@@ -6,6 +6,21 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bnn import (  # noqa: F401 - for type checkers, as the names below
+        config,
+        convert,
+        engine,
+        errors,
+        executor,
+        inspect,
+        interop,
+        layers,
+        models,
+        ops,
+        packed,
+        registry,
+        training,
+    )
     from bnn.config import BConfig, Identity
     from bnn.convert import (
         DEFAULT_MODULE_MAPPING,
@@ -54,6 +69,24 @@ _HOME = {
     "verify": "bnn.packed.verify",
 }
 
+# Public modules, imported in the same way: bnn.models.create needs no `import bnn.models`. None
+# has the name of a function above.
+_MODULES = (
+    "config",
+    "convert",
+    "engine",
+    "errors",
+    "executor",
+    "inspect",
+    "interop",
+    "layers",
+    "models",
+    "ops",
+    "packed",
+    "registry",
+    "training",
+)
+
 __all__ = [
     "DEFAULT_MODULE_MAPPING",
     "Agreement",
@@ -85,6 +118,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name in _HOME:
         value = getattr(importlib.import_module(_HOME[name]), name)
+    elif name in _MODULES:
+        value = importlib.import_module(f"{__name__}.{name}")
     elif name == "__version__":
         value = importlib.import_module("importlib.metadata").version("bnn-torch")
     else:
@@ -94,4 +129,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *_MODULES})

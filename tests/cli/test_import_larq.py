@@ -1,6 +1,7 @@
 """bnn import-larq: from a Keras file to a checkpoint that every other verb takes."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -88,6 +89,16 @@ def test_a_file_that_is_there_is_kept_unless_asked(bnn, fails, weights, tmp_path
     assert out.read_bytes() != b"mine"
 
 
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="there is no /proc here")
+def test_a_place_that_cannot_be_written(fails, weights, tmp_path):
+    words = ("import-larq", "BinaryResNetE18", str(weights[0]), *arguments(), "-o")
+    said = fails(*words, "/proc/q.ckpt", code=1)
+    assert "/proc/q.ckpt cannot be written: its folder takes no files" in said
+    assert f"there is no folder {tmp_path / 'none'}" in fails(
+        *words, str(tmp_path / "none" / "q.ckpt"), code=2
+    )
+
+
 def test_unknown_networks_and_wrong_files_are_named(fails, weights, tmp_path):
     path, _ = weights
     out = str(tmp_path / "net.ckpt")
@@ -97,6 +108,6 @@ def test_unknown_networks_and_wrong_files_are_named(fails, weights, tmp_path):
     assert "layers are not the network's" in fails(
         "import-larq", "QuickNet", str(path), "-o", out, code=1
     )
-    assert "cannot be read" in fails(
+    assert "there is no file" in fails(
         "import-larq", "QuickNet", str(tmp_path / "none"), "-o", out, code=1
     )

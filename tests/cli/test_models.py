@@ -19,8 +19,8 @@ def test_pattern(bnn):
 
 def test_one_model_in_full(bnn):
     shown = bnn("models", "quicknet").stdout
-    assert "13,234,088" in shown
-    assert "4,368,032" in shown
+    assert "13,234,088 (batch norms fused)" in shown
+    assert "4,368,032 (batch norms fused)" in shown
     assert "1-bit MACs   1,849,688,064" in shown
     assert "published    top-1 63.3 %, top-5 84.6 % on ImageNet" in shown
     assert "https://arxiv.org/abs/2011.09398" in shown

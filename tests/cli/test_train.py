@@ -1,5 +1,7 @@
 import dataclasses
 import json
+import re
+from pathlib import Path
 
 import pytest
 import typer.main
@@ -81,6 +83,15 @@ def test_progress_goes_to_stderr_without_colours(trained_run):
     assert "Warning" not in trained_run.stderr
 
 
+def test_without_a_terminal_each_epoch_is_a_line(trained_run):
+    _, *lines = trained_run.stderr.splitlines()
+    kinds = [r"step (\d) of 2, step(\d): epochs 1 to 1"]
+    kinds += [r"step(\d), epoch (1) of 1: train loss \d\.\d{4}, test accuracy \d+\.\d\d%"]
+    assert len(lines) == 4
+    for kind, line in zip(kinds * 2, lines, strict=True):
+        assert re.fullmatch(kind, line), line
+
+
 def test_finished_run_resumes_to_the_same_result(bnn, trained, trained_run, train_arguments):
     again = bnn(*train_arguments, "--out", trained, "--resume", "--json", "--quiet")
     assert again.code == 0
@@ -131,7 +142,8 @@ def test_interrupt_says_how_to_go_on(bnn, monkeypatch):
         (("--model", "resnet81"), "Did you mean 'resnet8'?"),
         (("--data", "digit"), "Did you mean 'digits'?"),
         (("--recipe", "tow-step"), "Did you mean 'two-step'?"),
-        (("--recipe", "missing.yaml"), "missing.yaml"),
+        (("--recipe", "missing.yaml"), "there is no file missing.yaml"),
+        (("--recipe", "here/missing"), "there is no file here/missing"),
         (("--epochs", "-1"), "--epochs"),
         (("--epochs", "0"), "--epochs"),
         (("--epochs", "1.5"), "--epochs"),
@@ -198,6 +210,12 @@ def test_unwritable_out(fails, tmp_path):
     assert "cannot be written" in fails(
         "train", "--quiet", "--out", tmp_path / "file" / "run", code=2
     )
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="there is no /proc here")
+def test_a_folder_that_takes_no_names(fails):
+    said = fails("train", "--quiet", "--out", "/proc/x", code=2)
+    assert "out: /proc/x cannot be written: its folder takes no files" in said
 
 
 def test_file_in_the_place_of_out(fails, tmp_path):

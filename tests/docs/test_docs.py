@@ -3,8 +3,10 @@
 import contextlib
 import doctest
 import importlib.util
+import inspect
 import io
 import os
+import pkgutil
 import re
 import shlex
 import subprocess
@@ -130,6 +132,13 @@ def check_verb(words):
     for word in words:
         if word.startswith("-"):
             assert word.partition("=")[0] in known, f"{command.name} has no option {word}"
+
+
+@named(PAGES)
+def test_docstrings_shown_have_no_table_of_rst(page):
+    for name in re.findall(r"^::: (bnn[\w.]*)", page.read_text(encoding="utf-8"), re.MULTILINE):
+        text = inspect.getdoc(pkgutil.resolve_name(name)) or ""
+        assert not re.search(r"^\s*={4,}", text, re.MULTILINE), name
 
 
 @named(PAGES)

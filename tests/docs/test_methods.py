@@ -27,6 +27,8 @@ def test_every_binarizer_has_formulas_and_is_packed(methods, name):
         text = methods.formula(cls, kind)
         assert len(text) > 3, kind
         assert text.count("$") % 2 == 0
+        inside = text.split("$")[1::2]
+        assert inside == [tex.strip() for tex in inside], "a space keeps it from being a formula"
         assert not re.search(r"(?<!\\)\|", text), "a bar ends the cell"
     parameters, how = methods.cost(name)
     assert int(parameters.replace(",", "")) >= 0

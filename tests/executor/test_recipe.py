@@ -245,10 +245,13 @@ def test_no_code_in_a_string_is_run(tmp_path):
 
 
 def test_files_that_cannot_be_read(tmp_path):
-    with pytest.raises(RecipeError, match=r"No such file.*has one of this name: use 'xnor-net'"):
+    with pytest.raises(
+        RecipeError, match=r"there is no file .*has one of this name: use 'xnor-net'"
+    ):
         load_recipe("../recepies/xnor-net.yaml")
     with pytest.raises(
-        RecipeError, match=r"'xnornet'.*Did you mean 'xnor-net'\?.*Packaged recipes"
+        RecipeError,
+        match=r"there is no recipe 'xnornet'.*Did you mean 'xnor-net'\?.*Packaged recipes",
     ):
         load_recipe("xnornet")
     with pytest.raises(RecipeError, match="directory"):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from bnn.errors import CheckpointError, ConfigError
+from bnn.errors import CheckpointError, ConfigError, MissingExtraError
 from bnn.interop import larq
 from bnn.models import create
 
@@ -260,15 +262,39 @@ def test_a_file_of_something_else_is_refused(tmp_path, change, message):
 
 def test_other_files_are_refused(tmp_path):
     (tmp_path / "text.h5").write_text("hello")
+    whole = write(tmp_path / "whole.h5", quicknet_layers()).read_bytes()
+    for kept in (100, len(whole) // 2, len(whole) - 100):
+        (tmp_path / f"first{kept}.h5").write_bytes(whole[:kept])
     with h5py.File(tmp_path / "keras3.weights.h5", "w") as file:
         file.create_group("layers")
     for name, message in (
-        ("none.h5", "cannot be read"),
-        ("text.h5", "cannot be read"),
+        ("none.h5", r"^there is no file .*none\.h5\.$"),
+        ("", "is a folder"),
+        ("text.h5", "it is no HDF5 file"),
+        ("first100.h5", "it is damaged or not whole"),
+        (f"first{len(whole) // 2}.h5", "it is damaged or not whole"),
+        (f"first{len(whole) - 100}.h5", "it is damaged or not whole"),
         ("keras3.weights.h5", "no layer_names"),
     ):
-        with pytest.raises(CheckpointError, match=message):
+        with pytest.raises(CheckpointError, match=message) as caught:
             larq.load(quicknet(), tmp_path / name)
+        assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_block_of_the_users_own_may_be_in_front(tmp_path):
+    with h5py.File(tmp_path / "net.h5", "w", userblock_size=1024) as file:
+        file.create_group("layers")
+    with pytest.raises(CheckpointError, match="no layer_names"):
+        larq.load(quicknet(), tmp_path / "net.h5")
+
+
+def test_what_is_wrong_with_a_file_comes_before_what_is_not_installed(tmp_path, monkeypatch):
+    path = write(tmp_path / "net.h5", quicknet_layers())
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    with pytest.raises(CheckpointError, match="there is no file"):
+        larq.load(quicknet(), tmp_path / "none.h5")
+    with pytest.raises(MissingExtraError, match=r"Run: pip install h5py$"):
+        larq.load(quicknet(), path)
 
 
 def test_a_network_that_pads_as_torch_is_refused(tmp_path):

@@ -508,8 +508,10 @@ class TestErrors:
             bnn.pack(nn.Sequential(conv()), x.long())
         with pytest.raises(PackedError, match="example_inputs is a NoneType"):
             bnn.pack(nn.Sequential(conv()), None)
-        with pytest.raises(PackedError, match="does not run on the example"):
+        with pytest.raises(PackedError, match="does not run on the example") as caught:
             bnn.pack(nn.Sequential(conv()), torch.randn(1, 3, 6, 6))
+        assert "While executing" not in str(caught.value)  # torch.fx's words
+        assert len(str(caught.value).splitlines()) == 1
 
     def test_inputs_are_checked(self):
         packed = bnn.pack(nn.Sequential(conv()), torch.randn(1, 8, 6, 6))

@@ -45,12 +45,10 @@ def check_data(name: str) -> None:
 def check_recipe(name: str) -> None:
     """Refuse what is neither a packaged recipe nor a file. Reading the file comes later."""
     from bnn.executor import packaged_recipes
+    from bnn.executor.recipe import recipe_not_found
 
-    packaged = packaged_recipes()
-    if name not in packaged and not Path(name).is_file():
-        raise typer.BadParameter(
-            f"{unknown('recipe', name, packaged)} Or give a YAML file.", param_hint="--recipe"
-        )
+    if name not in packaged_recipes() and not Path(name).is_file():
+        raise typer.BadParameter(recipe_not_found(name), param_hint="--recipe")
 
 
 def given_path(text: str) -> Path:
@@ -58,6 +56,20 @@ def given_path(text: str) -> Path:
     if not text:
         raise typer.BadParameter("the path is empty.")
     return Path(text)
+
+
+def check_out(out: Path, *, replace: bool) -> None:
+    """Refuse a file that cannot be written, before the work."""
+    if out.is_dir():
+        raise typer.BadParameter(f"{out} is a folder; give a file.", param_hint="--out")
+    if out.exists() and not out.is_file():
+        raise typer.BadParameter(f"{out} is no ordinary file.", param_hint="--out")
+    if out.exists() and not replace:
+        raise typer.BadParameter(
+            f"{out} is there already. --overwrite replaces it.", param_hint="--out"
+        )
+    if not out.parent.is_dir():
+        raise typer.BadParameter(f"there is no folder {out.parent}.", param_hint="--out")
 
 
 def parse_model_args(pairs: Iterable[str]) -> dict[str, Any]:

@@ -9,7 +9,8 @@ import typer
 
 from bnn.cli import terminal
 from bnn.cli.app import app, examples
-from bnn.cli.choices import given_path, make_model, parse_model_args, unknown
+from bnn.cli.choices import check_out, given_path, make_model, parse_model_args, unknown
+from bnn.errors import CheckpointError
 
 
 @app.command(
@@ -51,8 +52,7 @@ def import_larq(
         known = (*larq.NETWORKS, *larq.NETWORKS.values())
         raise typer.BadParameter(unknown("Larq network", network, known), param_hint="NETWORK")
     path = given_path(out)
-    if path.exists() and not overwrite:
-        raise typer.BadParameter(f"{path} exists; --overwrite replaces it.", param_hint="--out")
+    check_out(path, replace=overwrite)
     arguments = {**parse_model_args(model_arg or ()), "padding": "tf"}
     model = larq.load(make_model(name, arguments), given_path(weights))
     _write(name, arguments, model.state_dict(), path)
@@ -65,7 +65,7 @@ def import_larq(
 
 def _write(name: str, arguments: dict[str, object], state: dict[str, object], path: Path) -> None:
     from bnn.models import MODELS
-    from bnn.training.checkpoint import FORMAT, VERSION, write_checkpoint
+    from bnn.training.checkpoint import FORMAT, VERSION, unwritable, write_checkpoint
     from bnn.training.config import TrainConfig
 
     entry = MODELS[name]
@@ -74,21 +74,22 @@ def _write(name: str, arguments: dict[str, object], state: dict[str, object], pa
     height, width = (given, given) if isinstance(given, int) else tuple(given)  # type: ignore[arg-type]  # checked
     shape = [arguments.get("in_channels", channels), height, width]
     config = TrainConfig(model=name, model_args=arguments, data="imagenet")
-    write_checkpoint(
-        {
-            "format": FORMAT,
-            "version": VERSION,
-            "config": config.as_dict(),
-            "recipe": None,
-            "data": {
-                "input_shape": shape,
-                "num_classes": arguments.get("num_classes", entry.num_classes),
-            },
-            "step": 0,
-            "epoch": 0,
-            "history": [],
-            "own_model": False,
-            "model": state,
+    content = {
+        "format": FORMAT,
+        "version": VERSION,
+        "config": config.as_dict(),
+        "recipe": None,
+        "data": {
+            "input_shape": shape,
+            "num_classes": arguments.get("num_classes", entry.num_classes),
         },
-        path,
-    )
+        "step": 0,
+        "epoch": 0,
+        "history": [],
+        "own_model": False,
+        "model": state,
+    }
+    try:
+        write_checkpoint(content, path)
+    except OSError as error:
+        raise CheckpointError(unwritable(path, error)) from error

@@ -80,8 +80,8 @@ def _row(name: str, entry: ModelEntry) -> tuple[str, ...]:
 def _in_full(entry: ModelEntry) -> dict[str, object]:
     fields: dict[str, object] = {"what": entry.summary}
     if entry.figures:
-        fields["parameters"] = f"{entry.figures.params:,}"
-        fields["bytes"] = f"{entry.figures.bytes:,}"
+        fields["parameters"] = f"{entry.figures.params:,} (batch norms fused)"
+        fields["bytes"] = f"{entry.figures.bytes:,} (batch norms fused)"
         for bits, macs in entry.figures.macs.items():
             fields[f"{bits}-bit MACs"] = f"{macs:,}"
     if entry.published:

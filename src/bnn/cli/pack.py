@@ -10,7 +10,7 @@ import typer
 
 from bnn.cli import terminal
 from bnn.cli.app import app, examples
-from bnn.cli.choices import given_path
+from bnn.cli.choices import check_out, given_path
 from bnn.cli.held_out import DATA, DATA_DIR, SAMPLES, check_images, images_for, preprocessing_for
 from bnn.errors import PackedError
 
@@ -62,7 +62,7 @@ def pack(
     class of an image, nothing is written and the exit code is 1.
     """
     check_images(data)
-    _check_out(out, replace=overwrite or force)
+    check_out(out, replace=overwrite or force)
     import torch
 
     from bnn.packed import pack as make
@@ -119,17 +119,3 @@ def disagreement(agreement: Agreement) -> str:
     return (
         f"the two give {agreement.top1:,} of {agreement.samples:,} images the same class, not all."
     )
-
-
-def _check_out(out: Path, *, replace: bool) -> None:
-    """Refuse a file that cannot be written, before the work."""
-    if out.is_dir():
-        raise typer.BadParameter(f"{out} is a folder; give a file.", param_hint="--out")
-    if out.exists() and not out.is_file():
-        raise typer.BadParameter(f"{out} is no ordinary file.", param_hint="--out")
-    if out.exists() and not replace:
-        raise typer.BadParameter(
-            f"{out} is there already. --overwrite replaces it.", param_hint="--out"
-        )
-    if not out.parent.is_dir():
-        raise typer.BadParameter(f"there is no folder {out.parent}.", param_hint="--out")

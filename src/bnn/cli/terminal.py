@@ -6,10 +6,12 @@ is not a terminal has no colour codes. The streams are looked up at each call: t
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -46,6 +48,27 @@ def result_fields(fields: Mapping[str, object]) -> None:
 def talk(text: str) -> None:
     """Say to stderr what is going on; ``[bold]rich[/]`` markup works."""
     _console(stderr=True).print(text, highlight=False, soft_wrap=True)
+
+
+@contextlib.contextmanager
+def log(name: str) -> Iterator[None]:
+    """Say to stderr, within the block, what the logger of this name informs of."""
+    logger, handler = logging.getLogger(name), _Talk()
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(handler)
+
+
+class _Talk(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        from rich.markup import escape
+
+        talk(escape(record.getMessage()))
 
 
 def complain(text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -228,8 +229,10 @@ def train(
         config = replace(config, out=f"runs/{'-'.join([*words, 'smoke'] if smoke else words)}")
     if not quiet:
         terminal.talk(f"{config.model} on {data}, {wanted_recipe or 'no recipe'}, in {config.out}")
+    watched = terminal.watched()
     try:
-        run = fit(config, resume=resume, progress=terminal.watched() and not quiet)
+        with contextlib.nullcontext() if quiet or watched else terminal.log("bnn.training"):
+            run = fit(config, resume=resume, progress=watched and not quiet)
     except KeyboardInterrupt:
         raise InterruptedRunError(
             f"interrupted. Go on with the same command and --resume; the run is in {config.out}."

@@ -247,15 +247,31 @@ def _read(config: str | Path | Mapping[str, Any]) -> tuple[str, str, Path, Any]:
     path = Path(config)
     try:
         data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise RecipeError(recipe_not_found(config)) from error
     except OSError as error:
-        known = ", ".join(packaged)
-        same = (
-            f" The package has one of this name: use {path.stem!r}."
-            if path.stem in packaged
-            else did_you_mean(str(config), packaged)
-        )
         raise RecipeError(
-            f"cannot read the recipe {str(config)!r}: {error.strerror or error}.{same} "
-            f"Packaged recipes: {known}."
+            f"cannot read the recipe {str(config)!r}: {error.strerror or error}."
         ) from error
     return path.stem, path.name, path.parent, parse_yaml(data, path.name)
+
+
+def recipe_not_found(wanted: str | Path) -> str:
+    """Say that there is no such recipe, or no such file if the words are those of a file.
+
+    Example:
+        >>> recipe_not_found("two-stp").partition(" Packaged")[0]
+        "there is no recipe 'two-stp'. Did you mean 'two-step'?"
+        >>> recipe_not_found("mine/two-step.yaml").partition(" Packaged")[0]
+        "there is no file mine/two-step.yaml. The package has one of this name: use 'two-step'."
+    """
+    packaged, path = packaged_recipes(), Path(wanted)
+    near = (
+        f" The package has one of this name: use {path.stem!r}."
+        if path.stem in packaged
+        else did_you_mean(path.stem, packaged)
+    )
+    is_file = path.suffix in (".yaml", ".yml") or path.name != str(wanted)
+    what = f"file {wanted}" if is_file else f"recipe {str(wanted)!r}"
+    end = "" if is_file else " Or give a YAML file."
+    return f"there is no {what}.{near} Packaged recipes: {', '.join(packaged)}.{end}"

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from bnn.errors import CheckpointError, MissingExtraError
 
+_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _NUMBER = re.compile(r"(?P<base>.*?)(?:_(?P<number>\d+))?")
 
 
@@ -54,12 +55,12 @@ def read(path: str | Path) -> list[KerasLayer]:
         CheckpointError: If it cannot be read, or is no such file.
         MissingExtraError: If h5py is not installed.
     """
+    _check(Path(path))
     try:
         import h5py
     except ImportError as error:
         raise MissingExtraError(
-            "reading Keras's files needs h5py, which is not installed. "
-            "Run: pip install 'bnn-torch[interop]'"
+            "reading Keras's files needs h5py, which is not installed. Run: pip install h5py"
         ) from error
     try:
         with h5py.File(path, "r") as file:
@@ -70,10 +71,33 @@ def read(path: str | Path) -> list[KerasLayer]:
                     "layer_names. Keras 3's .weights.h5 is another format; save with tf_keras."
                 )
             layers = [_layer(root, _text(name), path) for name in root.attrs["layer_names"]]
-    except OSError as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise CheckpointError(f"{path}: it cannot be read: {reason}") from error
+    except (OSError, RuntimeError) as error:  # HDF5's own words are of offsets and drivers
+        raise CheckpointError(
+            f"{path}: it is damaged or not whole, as after a download that broke off. Get it again."
+        ) from error
     return [layer for layer in layers if layer.weights]
+
+
+def _check(path: Path) -> None:
+    """Refuse what is no HDF5 file: that needs no h5py."""
+    if path.is_dir():
+        raise CheckpointError(f"{path} is a folder; give the .h5 file.")
+    if not path.exists():
+        raise CheckpointError(f"there is no file {path}.")
+    try:
+        with path.open("rb") as file:
+            start = file.read(len(_SIGNATURE))
+            # A block of the user's own may be in front, of 512 bytes or that doubled.
+            offset, size = 512, path.stat().st_size
+            while start != _SIGNATURE and offset < size:
+                file.seek(offset)
+                start, offset = file.read(len(_SIGNATURE)), 2 * offset
+    except OSError as error:
+        raise CheckpointError(f"{path}: it cannot be read: {error.strerror or error}.") from error
+    if start != _SIGNATURE:
+        raise CheckpointError(
+            f"{path}: it is no HDF5 file. Give the .h5 file that Keras's save_weights wrote."
+        )
 
 
 def _layer(root: Any, name: str, path: str | Path) -> KerasLayer:

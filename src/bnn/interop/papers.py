@@ -32,14 +32,11 @@ _EPS = 1e-5  # torch's, which all of these repositories have
 def load(model: Network, path: str | Path) -> Network:
     """Load a checkpoint of the authors' repository into the same network here.
 
-    ========================================  ==================================================
-    Repository                                Networks
-    ========================================  ==================================================
-    github.com/liuzechun/ReActNet             ``reactnet_a``, ``react_resnet18``
-    github.com/liuzechun/Bi-Real-net          ``birealnet18`` with ``bn_eps=1e-5``,
-                                              ``birealnet34``
-    github.com/hpi-xnor/BNext                 ``bnext_tiny``, ``_small``, ``_middle``, ``_large``
-    ========================================  ==================================================
+    Repositories and their networks:
+
+    - github.com/liuzechun/ReActNet: ``reactnet_a``, ``react_resnet18``
+    - github.com/liuzechun/Bi-Real-net: ``birealnet18`` with ``bn_eps=1e-5``, ``birealnet34``
+    - github.com/hpi-xnor/BNext: ``bnext_tiny``, ``_small``, ``_middle``, ``_large``
 
     Nothing in the file can run code: it is read by ``torch.load(weights_only=True)``. A mapping
     ``state_dict`` in it is taken, and DataParallel's ``module.`` left out of the names.

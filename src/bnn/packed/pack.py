@@ -174,7 +174,8 @@ def _run(model: nn.Module, example: Sequence[Tensor]) -> Any:
     try:
         return model(*[x.clone() for x in example])
     except Exception as error:
-        raise PackedError(f"pack: the model does not run on the example: {error}") from error
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise PackedError(f"pack: the model does not run on the example: {reason}") from error
 
 
 def _alike(run: Callable[[], Any], expected: Any) -> bool:

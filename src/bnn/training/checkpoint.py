@@ -231,6 +231,20 @@ def write_checkpoint(content: Mapping[str, Any], path: Path) -> None:
     _sync_folder(path.parent)
 
 
+def unwritable(path: Path, error: OSError) -> str:
+    """Say that a path cannot be written; where a folder takes no new names, systems differ in why.
+
+    Example:
+        >>> unwritable(Path("/proc/net.ckpt"), FileNotFoundError(2, "No such file or directory"))
+        '/proc/net.ckpt cannot be written: its folder takes no files. Give another.'
+        >>> unwritable(Path("net.ckpt"), OSError(28, "No space left on device"))
+        'net.ckpt cannot be written: No space left on device.'
+    """
+    if isinstance(error, (FileNotFoundError, PermissionError)):
+        return f"{path} cannot be written: its folder takes no files. Give another."
+    return f"{path} cannot be written: {error.strerror or error}."
+
+
 def write_text(text: str, path: Path) -> None:
     """Write a small file with the same promise as :func:`write_checkpoint`."""
     partial = path.with_name(f".{path.name}-{os.getpid()}.partial")

@@ -14,6 +14,7 @@ from bnn.executor.keys import TOP
 from bnn.training.checkpoint import (
     read_checkpoint,
     remove_partial,
+    unwritable,
     write_checkpoint,
     write_text,
 )
@@ -102,9 +103,7 @@ class RunFolder:
                 content = {"config": config.as_dict(), "recipe": recipe}
                 write_text(json.dumps(content, indent=2) + "\n", self._settings)
         except OSError as error:
-            raise ConfigError(
-                f"out {str(self.path)!r} cannot be written to: {error.strerror or error}."
-            ) from error
+            raise ConfigError(f"out: {unwritable(self.path, error)}") from error
 
     def read_last(self) -> dict[str, Any] | None:
         """Return the checkpoint to continue from; None if the run was killed before its first.
@@ -140,9 +139,7 @@ class RunFolder:
             write_checkpoint(content, path)
             write_text(_as_csv(content["history"]), self.history)
         except OSError as error:
-            raise CheckpointError(
-                f"{path}: cannot be written ({error.strerror or error})."
-            ) from error
+            raise CheckpointError(unwritable(path, error)) from error
 
 
 def _steps(recipe: Mapping[str, Any] | None) -> dict[str, Any] | None:

@@ -123,10 +123,11 @@ class Session:
                 self.model = self._lineage.begin(plan, self.model)
                 self.step, self.epoch, self._resumed = plan.index, 0, None
             if self.epoch < plan.epochs:
-                logger.info(
-                    "step %d of %d, %s: epochs %d to %d",
-                    *(plan.index + 1, len(self.plans), plan.name, self.epoch + 1, plan.epochs),
-                )
+                if is_main_process():
+                    logger.info(
+                        "step %d of %d, %s: epochs %d to %d",
+                        *(plan.index + 1, len(self.plans), plan.name, self.epoch + 1, plan.epochs),
+                    )
                 with quiet_lightning(), _interruptible():
                     self._train_step(plan, progress)
 
@@ -234,6 +235,12 @@ class Session:
         if trainer.is_global_zero:
             if kept:  # before last.ckpt says that the step is complete
                 self.folder.save(self.content(), self.folder.step_file(self.step))
+            if row is not None:
+                logger.info(
+                    "%s, epoch %d of %s: train loss %.4f, test accuracy %.2f%%",
+                    *(row["step_name"], row["epoch"], trainer.max_epochs),
+                    *(row["train_loss"], 100 * row["test_accuracy"]),
+                )
             training = {} if row is None else _state(trainer)
             self.folder.save({**self.content(), "training": training})
         if kept:

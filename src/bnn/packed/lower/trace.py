@@ -127,6 +127,7 @@ class _Translation(fx.Interpreter):
 
     def __init__(self, traced: fx.GraphModule, example: Sequence[Tensor]) -> None:
         super().__init__(traced)
+        self.extra_traceback = False  # it adds torch.fx's words to our errors
         self._example = example
         self._builder = Builder()
         self._references: dict[fx.Node, Any] = {}
