@@ -28,8 +28,9 @@ USUAL = [
     r"(?P<stage>layer\d)\.(?P=stage)?",
     "[^.]*$",
     "(ab)*c",
-    "(a|a)*$",
     "(?:conv|down)*x",
+    "([a-z0-9.]-?)*!",
+    r"((\.)(?:\d\d)*x)*!",
 ]
 
 WILD = [
@@ -51,6 +52,19 @@ WILD = [
     ".*.*.*.*.*.*x",
     "a*a*a*a*a*a*b",
     "(x+x+)+y",
+    r"([a-z0-9._](?:|)(?:|))*!",
+    "([a-z0-9.]-?(?:|))*!",
+    "(?i:[a-z.](?:|))*!",
+    "(?i:([a-z.]-?(?:|)))*!",
+    "(a|a)*$",
+    "(?:a(?:(?=k))*k)*!",
+    r"(\.()*x)*!",
+    "(?i:ka|\u212aa)*!",
+    r"(\.\d*\d*)*!",
+    r"(\.\d?(?:\d\d)*)*!",
+    r"(\.(?:\d*x)*)*!",
+    r"(\.[ab]*(?:aa|baa))*!",
+    r"(\.(ab|ab)?)*!",
 ]
 
 
@@ -86,6 +100,8 @@ def test_what_is_compiled_is_searched_at_once(expression, name):
         ("(", "is no regular expression: missing"),
         ("a{5000000000}", "is no regular expression: the repetition number is too large"),
         ("(" * 900 + "a" + ")" * 900, "is no regular expression"),
+        ("[[a]", "may mean something else to a later Python: possible nested set at position 1"),
+        ("[a--b]", "may mean something else to a later Python: possible set difference"),
         ("a" * 2001, "is longer than 2000 characters"),
     ],
     ids=lambda text: text[:20],

@@ -11,7 +11,8 @@ import importlib
 import math
 import re
 import sys
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Iterator
 from itertools import combinations
 from typing import Any
 
@@ -23,7 +24,7 @@ MOST_WAYS = LENGTH**4
 """As many as four repetitions without a bound have, one after the other."""
 
 _PARSER: Any = importlib.import_module("re._parser" if sys.version_info >= (3, 11) else "sre_parse")
-_ALL = frozenset(map(chr, range(128)))  # every other character counts as chr(127)
+_ALL = frozenset(map(chr, range(128)))  # chr(127) stands for every other character
 
 
 def compile_pattern(expression: str) -> re.Pattern[str]:
@@ -34,7 +35,7 @@ def compile_pattern(expression: str) -> re.Pattern[str]:
 
     Raises:
         ConfigError: If it is malformed, too long, or could take too long; the message begins with
-            "is" or "has".
+            "is", "has" or "may".
 
     Example:
         >>> compile_pattern(r"^layer[1-3]\.\d+\.conv").search("layer2.0.conv1").group()
@@ -46,8 +47,15 @@ def compile_pattern(expression: str) -> re.Pattern[str]:
     if len(expression) > MOST_CHARACTERS:
         raise ConfigError(f"is longer than {MOST_CHARACTERS} characters. Give several patterns.")
     try:
-        compiled = re.compile(expression)
-        ways = _ways(_PARSER.parse(expression))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            compiled = re.compile(expression)
+            ways = _ways(_PARSER.parse(expression))
+    except Warning as warning:
+        raise ConfigError(
+            f"may mean something else to a later Python: {str(warning).lower()}. Write a backslash "
+            "before the character there."
+        ) from warning
     except (re.error, OverflowError, RecursionError) as error:
         raise ConfigError(f"is no regular expression: {error}.") from error
     if ways > MOST_WAYS:
@@ -78,7 +86,7 @@ def _ways_of(op: str, argument: Any) -> float:
 def _ways_of_repetition(least: int, most: int, body: Iterable[Any]) -> float:
     times, ways = min(most, LENGTH) - min(least, LENGTH) + 1, _ways(body)
     # With a mark at its beginning, where one repetition ends and the next begins is certain.
-    if ways == 1 or _is_led(list(body)):
+    if ways == 1 or _is_led(body):
         return times * ways
     return math.inf if most > LENGTH or ways > MOST_WAYS else times * ways**most
 
@@ -96,14 +104,28 @@ def _parts(op: str, argument: Any) -> list[Any]:
     return [argument[2]] if op.endswith("_REPEAT") else []
 
 
-def _is_led(body: list[Any]) -> bool:
-    """Say whether a sequence begins with a character that stands nowhere else in it."""
-    while len(body) == 1 and str(body[0][0]) == "SUBPATTERN":
-        body = list(body[0][1][-1])
-    if not body or _parts(str(body[0][0]), body[0][1]):
+def _is_led(body: Iterable[Any]) -> bool:
+    """Say whether a sequence begins with a character that stands nowhere else in it.
+
+    And whether there is one way at most to match the text from one such character to the next.
+    """
+    items = [item for item in _flat(body) if item[0] != "SUBPATTERN"]
+    ops = [op for op, _ in items]
+    if not items or ops[0] not in _SINGLE or "BRANCH" in ops or "GROUPREF_EXISTS" in ops:
         return False
-    first = _first(body)
-    return first != _ALL and first.isdisjoint(_characters(body[1:]))
+    repeated = [argument[2] for op, argument in items if op.endswith("_REPEAT")]
+    if len(repeated) > 1 or any(part.getwidth()[0] == 0 for part in repeated):
+        return False  # what is empty is there or not: two ways
+    (first, *others) = (_set(*item) for item in items if not _parts(*item))
+    return first.isdisjoint(frozenset().union(*others))
+
+
+def _flat(items: Iterable[Any]) -> Iterator[tuple[str, Any]]:
+    """Give all operations of a sequence, each before those within it."""
+    for op, argument in items:
+        yield str(op), argument
+        for part in _parts(str(op), argument):
+            yield from _flat(part)
 
 
 def _first(items: list[Any]) -> frozenset[str]:
@@ -114,25 +136,18 @@ def _first(items: list[Any]) -> frozenset[str]:
     return _set(op, argument) if op in _SINGLE else _ALL
 
 
-def _characters(items: Iterable[Any]) -> frozenset[str]:
-    """Return the characters that a match may hold."""
-    found: frozenset[str] = frozenset()
-    for op, argument in items:
-        parts = _parts(str(op), argument)
-        found |= _set(str(op), argument) if not parts else frozenset()
-        found = found.union(*map(_characters, parts))
-    return found
-
-
 _SINGLE = ("LITERAL", "NOT_LITERAL", "ANY", "IN")
 
 
 def _set(op: str, argument: Any) -> frozenset[str]:
-    """Return the characters that one item means, in lower case, as if case did not matter."""
+    """Return the characters that one item may match, in lower case, as if case did not matter.
+
+    All, where there is one beyond ASCII: U+212A is a "k" where case does not matter.
+    """
     if op == "LITERAL":
-        return frozenset(chr(min(argument, 127)).lower())
-    if op == "RANGE":
-        low, high = (min(end, 127) for end in argument)
+        op, argument = "RANGE", (argument, argument)
+    if op == "RANGE" and argument[1] < 127:
+        low, high = argument
         return frozenset(chr(code).lower() for code in range(low, high + 1))
     if op == "IN":
         if str(argument[0][0]) == "NEGATE":

@@ -22,6 +22,7 @@ from bnn.ops import (
     Identity,
     InputBinarizer,
     IRNetWeightBinarizer,
+    ProgressiveSignBinarizer,
     ReCUWeightBinarizer,
     WeightBinarizer,
     XNORScaleBinarizer,
@@ -323,6 +324,100 @@ def test_a_stage_replaced_before_the_backward_pass():
     layer.weight_pre_process = nn.Identity()
     loss.backward()
     assert torch.equal(layer.weight.grad, expected)
+
+
+class Moded(Learnt):
+    """Signs of a smaller weight, and a smaller scale, in training only."""
+
+    def _parts(self, weight):
+        return (weight * 0.5, self.scale * 0.5) if self.training else (weight, self.scale)
+
+    def decompose(self, weight):
+        latent, scale = self._parts(weight)
+        return _Slope.apply(latent), scale
+
+    def sign_form(self, x):
+        latent, scale = self._parts(x)
+        return SignForm(latent, _Slope, scale=scale)
+
+
+class ModedPost(BinarizerBase):
+    """Adds something in training."""
+
+    stage = "output"
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("added", torch.tensor(3.0))
+
+    def is_repeatable(self):
+        return True
+
+    def forward(self, out, x):
+        return out + self.added if self.training else out
+
+
+class ModedShift(BinarizerBase):
+    """The sign of a shifted input, in training only."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("shift", torch.tensor(0.5))
+
+    def forward(self, x):
+        return _Slope.apply(x - self.shift if self.training else x + 0)
+
+    def sign_form(self, x):
+        return SignForm(x - self.shift if self.training else x + 0, _Slope)
+
+
+MODED = {
+    "input": (ProgressiveSignBinarizer, Identity, XNORWeightBinarizer),
+    "weight": (BasicInputBinarizer, Identity, ProgressiveSignBinarizer),
+    "both": (ProgressiveSignBinarizer, Identity, ProgressiveSignBinarizer),
+    "weight's signs": (BasicInputBinarizer, Identity, Moded),
+    "input's signs": (ModedShift, Identity, XNORWeightBinarizer),
+    "output": (BasicInputBinarizer, ModedPost, XNORWeightBinarizer),
+}
+
+
+@pytest.mark.parametrize("second", [False, True], ids=["first", "second derivatives"])
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("stages", MODED.values(), ids=list(MODED))
+def test_a_mode_changed_before_the_backward_pass(stages, training, second):
+    layer = Linear(70, 6, bconfig=BConfig(*stages)).train(training)
+    norm, x = nn.BatchNorm1d(70).eval(), torch.randn(5, 70, requires_grad=True)
+    assert is_used(layer, x)
+
+    def gradients(compact, change):
+        with set_compact(compact), recompute_outputs():
+            loss = layer(norm(x)).square().sum()
+            layer.train(training != change)
+            inputs = [x, *layer.parameters()]
+            found = torch.autograd.grad(loss, inputs, create_graph=second)
+            assert {m.training for m in layer.modules()} == {training != change}
+            layer.train(training)
+        return found
+
+    for found, expected in zip(gradients(True, True), gradients(False, False), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("stages", "buffer"),
+    [
+        (MODED["output"], "activation_post_process.added"),
+        (MODED["input's signs"], "activation_pre_process.shift"),
+    ],
+)
+def test_a_buffer_changed_before_an_output_is_computed_again_is_refused(stages, buffer):
+    layer = Linear(70, 6, bconfig=BConfig(*stages))
+    norm, x = nn.BatchNorm1d(70), torch.randn(5, 70, requires_grad=True)
+    with recompute_outputs():
+        loss = layer(norm(x)).square().sum()
+    layer.get_buffer(buffer).add_(1)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
 
 
 def saved_bytes(layer, x):

@@ -65,6 +65,11 @@ def test_the_most_drops_that_may_be_asked_for_are_counted():
     assert schedule.factor(99, 100, epochs=2**31) == 0
 
 
+def test_milestones_with_one_factor_may_stand_in_any_order():
+    schedule = Schedule(name="step", args={"milestones": [0.75, 0.25], "factor": 0.5})
+    assert [schedule.factor(i, 100) for i in (10, 50, 90)] == [1, 0.5, 0.25]
+
+
 def test_every_needs_the_number_of_epochs():
     with pytest.raises(ConfigError, match="number of epochs"):
         Schedule(name="step", args={"every": 2}).factor(0, 4)
@@ -92,6 +97,10 @@ def test_every_needs_the_number_of_epochs():
         ({"name": "step", "args": {"factor": [0.5, 2]}}, "factor must be from 0 to 1; got 2"),
         ({"name": "step", "args": {"factor": [0.5]}}, "1 entries for 2 milestones"),
         ({"name": "step", "args": {"factor": [0.5], "every": 3}}, "not with every"),
+        (
+            {"name": "step", "args": {"milestones": [0.75, 0.25], "factor": [0.5, 0.1]}},
+            r"milestones must rise where factor is a list; got \[0.75, 0.25\]",
+        ),
     ],
 )
 def test_bad_values_are_named_when_it_is_made(values, words):

@@ -16,6 +16,7 @@ from bnn.config import Identity
 from bnn.layers.level_product import LevelCall, LevelProduct
 from bnn.layers.product import Product
 from bnn.layers.recompute import (
+    Modes,
     is_recomputing,
     note_batch_norm,
     note_output,
@@ -83,6 +84,7 @@ def _product_of_levels(
         product=product,
         x_stage=x_stage,
         weight_stage=weight_stage,
+        modes=Modes(x_stage, weight_stage),
         learnt=(tuple(learnt[0]), tuple(learnt[1])),
         signs=(x_form is not None, weight_form is not None),
         changeable=tuple(changeable),
@@ -134,7 +136,7 @@ def _product_of_signs(
     if is_recomputing():
         note_batch_norm(x)
         if x_form.latent is not x:
-            note_output(x_form.latent, _Latent(stage), x, *stage.parameters())
+            note_output(x_form.latent, _Latent(stage), x, *stage.parameters(), *stage.buffers())
     call = SignCall(
         kernels=kernels,
         product=product,
@@ -142,6 +144,7 @@ def _product_of_signs(
         weight_sign=Sign.of(weight_form),
         mean=weight_form.mean,
         derives=binarizer if derives else None,  # type: ignore[arg-type]  # it has a form
+        modes=Modes(*[binarizer] * derives),
         changeable=tuple(changeable),
     )
     x_form, batch = _one_batch_axis(x_form, product)
@@ -156,10 +159,11 @@ class _Latent:
     """Makes what a stage takes the sign of, from its input again."""
 
     def __init__(self, stage: Any) -> None:
-        self.stage = stage
+        self.stage, self.modes = stage, Modes(stage)
 
-    def __call__(self, x: Tensor, *_parameters: Tensor) -> Tensor:
-        form: SignForm = self.stage.sign_form(x)
+    def __call__(self, x: Tensor, *_changeable: Tensor) -> Tensor:
+        with self.modes.restored():
+            form: SignForm = self.stage.sign_form(x)
         return form.latent
 
 
@@ -183,17 +187,18 @@ def note_post_process(stage: nn.Module, result: Tensor, out: Tensor, x: Tensor) 
     if result is out or not isinstance(stage, BinarizerBase) or _is_watched(stage):
         return
     if stage.is_repeatable() and kernels_for(result, out, x) is not None:
-        note_output(result, _PostProcess(stage), out, x, *stage.parameters())
+        note_output(result, _PostProcess(stage), out, x, *stage.parameters(), *stage.buffers())
 
 
 class _PostProcess:
     """Computes a layer's result again."""
 
     def __init__(self, stage: nn.Module) -> None:
-        self.stage = stage
+        self.stage, self.modes = stage, Modes(stage)
 
-    def __call__(self, out: Tensor, x: Tensor, *_parameters: Tensor) -> Tensor:
-        return self.stage(out, x)  # type: ignore[no-any-return]
+    def __call__(self, out: Tensor, x: Tensor, *_changeable: Tensor) -> Tensor:
+        with self.modes.restored():
+            return self.stage(out, x)  # type: ignore[no-any-return]
 
 
 def _sign_form(stage: nn.Module, x: Tensor) -> SignForm | None:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from bnn.layers.levels import Factors, Terms, box, terms_of
 from bnn.layers.product import ConvProduct, Product
-from bnn.layers.recompute import is_recomputing, note_output
+from bnn.layers.recompute import Modes, is_recomputing, note_output
 from bnn.layers.sign_product import Operand, Revealed, like, output_layout
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ class LevelCall:
         product: What the layer does with its operands.
         x_stage: Binarizes the input.
         weight_stage: Binarizes the weight.
+        modes: Of both stages.
         learnt: The parameters of the first stage that have a gradient, and those of the second.
         signs: Whether the input, and whether the weight, are signs and nothing else.
         changeable: What the gradients depend on besides; refused if it changes.
@@ -46,6 +47,7 @@ class LevelCall:
     product: Product
     x_stage: nn.Module
     weight_stage: nn.Module
+    modes: Modes
     learnt: tuple[tuple[Tensor, ...], tuple[Tensor, ...]]
     signs: tuple[bool, bool]
     changeable: tuple[Tensor, ...]
@@ -87,7 +89,7 @@ class LevelProduct(torch.autograd.Function):
         x, weight, _, signs, clip, *_ = ctx.saved_tensors
         needs_x, needs_weight, needs_bias, *_ = ctx.needs_input_grad
         of_x, of_weight = call.learnt
-        with torch.enable_grad():
+        with torch.enable_grad(), call.modes.restored():
             w_leaf = weight.detach().requires_grad_(needs_weight)
             w_value = call.weight_stage.forward(w_leaf)  # no hook is called twice
             if signs is None:
@@ -251,13 +253,14 @@ def _differentiable_gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ..
     """Return the gradients as plain operations have them: functions of ``grad`` and the inputs."""
     call: LevelCall = ctx.call
     x, weight, bias, signs, clip, *_ = ctx.saved_tensors
-    if signs is None:
-        x_value = _batched(call.product, call.x_stage.forward(x))
-    else:
+    with call.modes.restored():
+        w_value = call.weight_stage.forward(weight)
+        x_value = _batched(call.product, call.x_stage.forward(x)) if signs is None else x
+    if signs is not None:
         x_value = call.kernels.signs_of_bits(signs, ctx.x_shape[1], channels_last=False)
         if clip is not None:
             x_value = Revealed.apply(x, x_value, clip, ctx.x_stride, call.kernels)
-    out = call.product.floats(x_value, call.weight_stage.forward(weight))
+    out = call.product.floats(x_value, w_value)
     out = out if bias is None else out + bias.view(-1, *[1] * call.product.axes)
     inputs = (x, weight, bias, None, None, *call.learnt[0], *call.learnt[1])
     needed = {

@@ -136,6 +136,25 @@ def is_recomputing() -> bool:
     return getattr(_local, "noted", None) is not None
 
 
+class Modes:
+    """Whether each module of some stages was in training when they were computed."""
+
+    def __init__(self, *stages: torch.nn.Module) -> None:
+        self._were = [(module, module.training) for s in stages for module in s.modules()]
+
+    @contextmanager
+    def restored(self) -> Iterator[None]:
+        """Let them be as they were: ``eval()`` may come before the backward pass."""
+        moved = [(module, were) for module, were in self._were if module.training != were]
+        for module, were in moved:
+            module.training = were
+        try:
+            yield
+        finally:
+            for module, were in moved:
+                module.training = not were
+
+
 def note_output(out: Tensor, compute: Callable[..., Tensor], *operands: Tensor | None) -> None:
     """Remember that ``out`` is ``compute(*operands)``, to the last bit and in the same layout.
 

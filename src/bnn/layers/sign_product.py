@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from bnn.layers.product import Product
-from bnn.layers.recompute import is_recomputing, note_output
+from bnn.layers.recompute import Modes, is_recomputing, note_output
 from bnn.ops.base import BinarizerBase, SignForm
 from bnn.ops.sign import KeepBits, SignActivation, SignFunction, sign
 
@@ -108,6 +108,7 @@ class SignCall:
         mean: See :class:`bnn.ops.base.SignForm`.
         derives: Makes the weight's latent, or a scale that has a gradient; done again. None: the
             latent is the weight.
+        modes: Of that.
         changeable: What the gradients depend on besides; refused if it changes.
     """
 
@@ -117,6 +118,7 @@ class SignCall:
     weight_sign: Sign
     mean: bool
     derives: BinarizerBase | None
+    modes: Modes
     changeable: tuple[Tensor, ...]
 
 
@@ -205,7 +207,7 @@ class SignProduct(torch.autograd.Function):
         k, product = call.kernels, call.product
         edge, x_bits, clip, weight, drawn, scale, *_ = ctx.saved_tensors
         needs_x, needs_weight, needs_bias, _, _, _, *needs_learnt = ctx.needs_input_grad
-        form, leaf = _derived_again(call.derives, weight)
+        form, leaf = _derived_again(call, weight)
         latent = weight if form is None else form.latent.detach()
         needs_scale = form is not None and form.scale is not None and form.scale.requires_grad
         needs_weight = needs_weight or any(needs_learnt)
@@ -239,15 +241,13 @@ def _learnt(binarizer: BinarizerBase | None) -> list[Tensor]:
     return [] if binarizer is None else [p for p in binarizer.parameters() if p.requires_grad]
 
 
-def _derived_again(
-    binarizer: BinarizerBase | None, weight: Tensor
-) -> tuple[SignForm | None, Tensor]:
+def _derived_again(call: SignCall, weight: Tensor) -> tuple[SignForm | None, Tensor]:
     """Return the form of a weight, with its graph, and the leaf that stands for the weight."""
-    if binarizer is None:
+    if call.derives is None:
         return None, weight
-    with torch.enable_grad():
+    with torch.enable_grad(), call.modes.restored():
         leaf = weight.detach().requires_grad_()
-        form = binarizer.sign_form(leaf)
+        form = call.derives.sign_form(leaf)
     assert form is not None  # noqa: S101 - the same weight gives the same form
     return form, leaf
 
@@ -269,7 +269,8 @@ def _differentiable_gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ..
     edge, x_bits, clip, weight, drawn, scale, bias, *_ = ctx.saved_tensors
     latent, learnt, weight_sign = weight, _learnt(call.derives), call.weight_sign
     if call.derives is not None:
-        form = call.derives.sign_form(weight)
+        with call.modes.restored():
+            form = call.derives.sign_form(weight)
         assert form is not None  # noqa: S101 - the same weight gives the same form
         latent, scale, weight_sign = form.latent, form.scale, Sign.of(form)
     if call.x_sign.is_clipped:

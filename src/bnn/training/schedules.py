@@ -80,7 +80,8 @@ class Step:
         milestones: Shares of the training, each above 0 and below 1. Default: (0.5, 0.75), unless
             ``every`` is given.
         every: Epochs between two drops, at least 0.001, instead of milestones.
-        factor: What each drop multiplies the rate by; or a list with one for each milestone.
+        factor: What each drop multiplies the rate by; or a list with one for each milestone;
+            these then rise.
     """
 
     milestones: Sequence[float] | None = None
@@ -115,7 +116,13 @@ class Step:
                 f"factor has {len(self.factor)} entries for {len(milestones)} milestones. "  # type: ignore[arg-type]  # `several`
                 "Give one for each, or one number for all."
             )
-        object.__setattr__(self, "milestones", tuple(sorted(milestones)))
+        ordered = tuple(sorted(milestones))
+        if several and tuple(milestones) != ordered:
+            raise ConfigError(
+                f"milestones must rise where factor is a list; got {shown(milestones)}. Put both "
+                "in order."
+            )
+        object.__setattr__(self, "milestones", ordered)
 
     def __call__(self, progress: float, epochs: float | None) -> float:
         """Return the factor."""
