@@ -7,10 +7,12 @@ from typing import Any
 
 from benchmarks.kernel_bench.targets import Target
 from benchmarks.network_bench import breakdown
+from benchmarks.network_bench.competitors import EXACT
 from benchmarks.network_bench.report import slowest
 from benchmarks.page import Page, Rows
 from benchmarks.zoo_bench import lce_peer
 from benchmarks.zoo_bench.measure import EMULATED, PACKED
+from benchmarks.zoo_bench.signs import NEXT_TO_0
 
 Row = Mapping[str, Any]
 
@@ -127,7 +129,7 @@ def notes(report: Row) -> list[str]:
     """Return what a reader of the tables must know."""
     found = [
         "Each network was checked before it was timed: the packed one has the emulated one's "
-        "integer sums, and its logits unless a sign differs. "
+        "integer sums, and its logits, image by image, for the same signs. "
         f"{report['seconds']} s for each network and number of threads, "
         "all competitors in turn in slices of 4 ms, each thread on a CPU of its own; ratios are "
         "of the minima. Emulated is the binary model as it is trained, evaluating in torch with "
@@ -135,7 +137,9 @@ def notes(report: Row) -> list[str]:
         "`signs differ` counts the signs that fall to the other side because a float next to 0 is "
         "rounded another way. With random weights one such sign changes more and more of them from "
         "layer to layer; `others apart` is the largest distance of the logits of an image that has "
-        "one, relative to their spread. Where no sign differs, all logits must be the same.",
+        "one, relative to their spread. So the emulated network was also given the packed one's "
+        f"signs: none may be of a float further from 0 than {NEXT_TO_0:g} of its layer's largest, "
+        f"and then all logits must be within {EXACT:g} of their spread.",
     ]
     if any(row["x_lce"] for row in report["rows"]):
         found.append(

@@ -9,6 +9,12 @@ import torch
 
 import bnn
 from bnn.models import MODELS
+from bnn.ops import (
+    BasicInputBinarizer,
+    DoReFaInputBinarizer,
+    TernaryWeightBinarizer,
+    XNORWeightBinarizer,
+)
 
 TIME = {"minimum_us": 1000.0, "median_us": 1100.0, "samples": 5}
 
@@ -121,21 +127,65 @@ def test_a_wrong_packed_network_is_never_timed(bench, monkeypatch):
         bench("measure").Bench("quicknet", dict(entry.tiny), entry.tiny_shape)
 
 
-@pytest.mark.parametrize("far", [0.1, math.nan])
-def test_other_logits_need_another_sign(bench, monkeypatch, far):
-    measure, entry = bench("measure"), MODELS["quicknet"]
-    made = measure.Bench("quicknet", dict(entry.tiny), entry.tiny_shape)
-    images = torch.randn(8, *entry.tiny_shape)
-    apart = torch.zeros(8)
-    apart[3] = far
-    monkeypatch.setattr(measure, "distances", lambda *_: apart)
-    with pytest.raises(measure.WrongResultError, match="7 of 8 images have the same logits"):
-        made._check(images, 0)
-    if math.isfinite(far):
-        assert made._check(images, 1) == {"same_logits": 7, "distance": pytest.approx(far)}
-    else:
-        with pytest.raises(measure.WrongResultError, match="1 signs differ"):
-            made._check(images, 1)
+STAGES = [
+    (0.0, BasicInputBinarizer, XNORWeightBinarizer),
+    (1 / 6, DoReFaInputBinarizer.with_args(bits=2), TernaryWeightBinarizer),
+]
+"""Where the first level of an input ends, its binarizer, and that of the weight."""
+
+
+def shifted(shift, stages=STAGES[0]):
+    """Return a network of one binary layer, whose input is the image plus a shift."""
+    torch.manual_seed(0)
+    first, binarizer, weight = stages
+    norm = torch.nn.BatchNorm2d(3)
+    torch.nn.init.constant_(norm.bias, first + shift)
+    config = bnn.BConfig(binarizer, weight_pre_process=weight)
+    conv = bnn.layers.Conv2d(3, 4, 3, padding=1, bconfig=config)
+    linear = torch.nn.Linear(4 * 6 * 6, 10)
+    return torch.nn.Sequential(norm, conv, torch.nn.Flatten(), linear).eval()
+
+
+@pytest.fixture
+def unchecked(bench):
+    """Return a bench of a model and of the packed form of another."""
+
+    def make(model, other):
+        made = bench("measure").Bench.__new__(bench("measure").Bench)
+        images = torch.randn(8, 3, 6, 6)
+        images[:, 1, 2, 3] = 0  # whose sign is that of the shift
+        made.name, made.model, made.packed = "it", model, bnn.pack(other, images[:1])
+        return made, images
+
+    return make
+
+
+@pytest.mark.parametrize("stages", STAGES)
+def test_every_image_has_its_logits_for_the_signs_that_were_computed_with(unchecked, stages):
+    made, images = unchecked(shifted(3e-8, stages), shifted(-3e-8, stages))
+    assert bnn.verify(made.model, made.packed, images).layers[0].different_signs
+    found = made._check(images)
+    assert found["same_logits"] == 0
+    assert found["distance"] > 1e-3
+
+
+@pytest.mark.parametrize("stages", STAGES)
+def test_a_sign_of_a_float_that_is_not_next_to_0_must_be_the_models(bench, unchecked, stages):
+    made, images = unchecked(shifted(1e-5, stages), shifted(-1e-5, stages))
+    with pytest.raises(bench("measure").WrongResultError, match="1: 1 signs differ, of floats"):
+        made._check(images)
+
+
+@pytest.mark.parametrize("kept", [0.2, 0.9, math.nan])
+def test_other_logits_are_wrong_even_where_a_sign_differs(bench, unchecked, monkeypatch, kept):
+    made, images = unchecked(shifted(1e-8), shifted(-1e-8))
+    mean = made.model(images).mean(0, keepdim=True).detach()
+    whole = type(made.packed).forward
+    monkeypatch.setattr(
+        type(made.packed), "forward", lambda *given: kept * whole(*given) + (1 - kept) * mean
+    )
+    with pytest.raises(bench("measure").WrongResultError, match="of the same signs"):
+        made._check(images)
 
 
 def test_lce_is_its_faster_way(bench):

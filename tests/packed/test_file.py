@@ -20,7 +20,12 @@ import bnn
 from bnn import BConfig, models
 from bnn.errors import PackedError, PackedFormatError
 from bnn.models.blocks import PreBasicBlock
-from bnn.ops import BasicInputBinarizer, XNORWeightBinarizer
+from bnn.ops import (
+    BasicInputBinarizer,
+    DoReFaInputBinarizer,
+    TernaryWeightBinarizer,
+    XNORWeightBinarizer,
+)
 from bnn.packed import Preprocessing, container
 from bnn.packed.graph import Graph, Node, ValueRef
 from bnn.packed.graph import json as graph_json
@@ -191,6 +196,38 @@ def test_resnet18_is_small_and_a_safetensors_file(tmp_path):
     assert info.layers[-1].weight_shape == (1000, 512)
     assert {layer.weight_shape for layer in info.layers if layer.bits == 1} >= {(64, 3, 3, 64)}
     assert json.loads(json.dumps(info.as_dict()))["report"]["how"] == "graph"
+
+
+def planes():
+    """Return a network of three planes of input and two of weight."""
+    config = BConfig(
+        DoReFaInputBinarizer.with_args(bits=3), weight_pre_process=TernaryWeightBinarizer
+    )
+    return trained(models.resnet8(in_channels=1), (2, 1, 12, 12), config)
+
+
+def words(network):
+    return [n.tensors["weight"] for n in network.graph.nodes if n.op == "binary_conv"]
+
+
+def test_the_planes_of_an_input_share_the_weight(tmp_path):
+    network, x = planes()
+    network.save(tmp_path / "net.bnn")
+    loaded = bnn.load(tmp_path / "net.bnn")
+    assert torch.equal(loaded(x), network(x))
+    stored = load_file(tmp_path / "net.bnn")
+    assert sum(x.nbytes for x in stored.values()) == network.nbytes
+    info = bnn.file_info(tmp_path / "net.bnn")
+    assert info.binary_bytes + info.float_bytes == network.nbytes
+    others = [copy.deepcopy(loaded), pickle.loads(pickle.dumps(network)), loaded.to("meta")]
+    for other in (network, bnn.load(tmp_path / "net.bnn"), *others):
+        found = words(other)
+        different = {id(weight) for weight in found}
+        assert len(found) == 3 * len(different)
+    assert info.binary_bytes == sum({id(w): w.nbytes for w in words(network)}.values())
+    network.save(tmp_path / "again.bnn")
+    bnn.load(tmp_path / "again.bnn").save(tmp_path / "net.bnn")
+    assert (tmp_path / "net.bnn").read_bytes() == (tmp_path / "again.bnn").read_bytes()
 
 
 def test_another_device_is_saved_as_the_cpu(small, tmp_path):
@@ -502,6 +539,10 @@ def nodes(document, op):
     return next(node for node in document["nodes"] if node["op"] == op)
 
 
+def share(document, **shared):
+    nodes(document, "binary_conv")["shared"] = shared
+
+
 GRAPHS = {
     "unknown operation": (lambda d: nodes(d, "conv").update(op="exec"), "no operation 'exec'"),
     "opaque": (lambda d: nodes(d, "conv").update(op="opaque"), "no operation 'opaque'"),
@@ -512,6 +553,25 @@ GRAPHS = {
     ),
     "missing attribute": (lambda d: nodes(d, "conv")["attrs"].pop("stride"), "stride is missing"),
     "missing key": (lambda d: nodes(d, "conv").pop("attrs"), "attrs is missing"),
+    "shares with nobody": (lambda d: share(d, weight="nobody"), "an earlier node must hold it"),
+    "shares with itself": (
+        lambda d: share(d, weight=nodes(d, "binary_conv")["name"]),
+        "an earlier node must hold it",
+    ),
+    "shares with a later node": (
+        lambda d: share(d, weight=d["nodes"][-1]["name"]),
+        "an earlier node must hold it",
+    ),
+    "shares what it has not": (
+        lambda d: share(d, more=nodes(d, "conv")["name"]),
+        "it must be one of both",
+    ),
+    "shares and has its own": (
+        lambda d: share(d, weight=nodes(d, "conv")["name"]),
+        "belongs to no node",
+    ),
+    "shared is no object": (lambda d: d["nodes"][0].update(shared=["weight"]), "object of texts"),
+    "shared is no text": (lambda d: share(d, weight=0), "must be text"),
     "cycle": (
         lambda d: nodes(d, "conv").update(inputs=d["nodes"][-1]["outputs"]),
         "which no earlier node writes",

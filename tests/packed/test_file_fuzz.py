@@ -18,11 +18,12 @@ from torch import Tensor, nn
 import bnn
 from bnn import BConfig
 from bnn.errors import PackedFormatError
-from bnn.ops import BasicInputBinarizer, XNORWeightBinarizer
+from bnn.ops import BasicInputBinarizer, DoReFaInputBinarizer, XNORWeightBinarizer
 from bnn.packed.graph import OPERATIONS, check_graph
 from bnn.packed.run import run_eagerly
 
 BINARY = BConfig(BasicInputBinarizer, weight_pre_process=XNORWeightBinarizer)
+PLANES = BConfig(DoReFaInputBinarizer.with_args(bits=2), weight_pre_process=XNORWeightBinarizer)
 BYTES, STRUCTURE, NODES = 8_000, 8_000, 6_000
 NORMS = ("layer_norm", "group_norm")
 MOST_RUN = 2**18  # numbers in all values of a network that is run here
@@ -80,6 +81,8 @@ def networks():
     yield bnn.pack(small.eval(), torch.randn(2, 1, 8, 8))
     rows = bnn.prepare_binary_model(Rows(), BINARY, ignore_layers_name=["_last_"])
     yield bnn.pack(rows.eval(), torch.randn(2, 3, 6))
+    shared = bnn.prepare_binary_model(Rows(), PLANES)  # whose planes share a weight
+    yield bnn.pack(shared.eval(), torch.randn(2, 3, 6))
 
 
 @pytest.fixture(scope="module")

@@ -69,9 +69,9 @@ def load(path: str | Path) -> PackedNetwork:
         found = container.read(path, VERSIONS)
         document = graph_json.from_json(found.document)
         _check_keys(document, found)
-        for node, names in zip(document.graph.nodes, document.names, strict=True):
-            for name in names:
-                node.tensors[name] = found.tensor(graph_json.tensor_key(node.name, name))
+        tensors = {key: found.tensor(key) for key in found.entries}
+        for node, keys in zip(document.graph.nodes, document.keys, strict=True):
+            node.tensors.update({name: tensors[key] for name, key in keys.items()})
         graph_json.check(document.graph, document.example_shapes)
         network = PackedNetwork(document.graph, document.report, document.example_shapes)
         attach(network, document.preprocessing)
@@ -87,7 +87,7 @@ class LayerInfo:
         operation: What is computed.
         bits: 1 or 32: of a weight.
         weight_shape: Of the weight, in channels, not words; empty if there is none.
-        nbytes: Bytes of all its tensors.
+        nbytes: Bytes of all its tensors, also of those that it shares with an earlier node.
     """
 
     name: str
@@ -143,23 +143,20 @@ def file_info(path: str | Path) -> FileInfo:
         found = container.read(path, VERSIONS)
         document = graph_json.from_json(found.document)
         _check_keys(document, found)
+        sizes = {key: entry.end - entry.begin for key, entry in found.entries.items()}
         layers = []
-        binary = 0
-        for node, names in zip(document.graph.nodes, document.names, strict=True):
-            entries = {
-                name: found.entries[graph_json.tensor_key(node.name, name)] for name in names
-            }
-            words = [name for name in names if name in OPERATIONS[node.op].words]
+        binary: set[str] = set()
+        for node, keys in zip(document.graph.nodes, document.keys, strict=True):
+            entries = {name: found.entries[key] for name, key in keys.items()}
+            words = [name for name in keys if name in OPERATIONS[node.op].words]
             shape = entries["weight"].shape if "weight" in entries else ()
             if words and shape:
                 shape = (*shape[:-1], _channels(node.attrs))
-            sizes = {name: entry.end - entry.begin for name, entry in entries.items()}
-            binary += sum(sizes[name] for name in words)
-            if names:
-                layers.append(
-                    LayerInfo(node.name, node.op, 1 if words else 32, shape, sum(sizes.values()))
-                )
-        total = sum(entry.end - entry.begin for entry in found.entries.values())
+            binary.update(keys[name] for name in words)
+            if keys:
+                size = sum(sizes[key] for key in keys.values())
+                layers.append(LayerInfo(node.name, node.op, 1 if words else 32, shape, size))
+        binary_bytes = sum(sizes[key] for key in binary)
         return FileInfo(
             str(path),
             found.size,
@@ -167,8 +164,8 @@ def file_info(path: str | Path) -> FileInfo:
             document.written_by,
             tuple(tuple(shape) for shape in document.example_shapes),
             len(document.graph.nodes),
-            binary,
-            total - binary,
+            binary_bytes,
+            sum(sizes.values()) - binary_bytes,
             tuple(layers),
             document.report,
             document.preprocessing,
@@ -203,20 +200,15 @@ def _encoded(network: PackedNetwork) -> bytes:
     graph_json.from_json(document)  # what load would refuse is not written
     graph_json.check(network.graph, network.example_shapes)
     tensors = {
-        graph_json.tensor_key(node.name, name): tensor
-        for node in network.graph.nodes
-        for name, tensor in node.tensors.items()
+        graph_json.tensor_key(node.name, name): node.tensors[name]
+        for (name, _), node in graph_json.tensor_holders(network.graph).items()
     }
     return container.encode(document, tensors)
 
 
 def _check_keys(document: graph_json.Document, found: container.Container) -> None:
-    """Raise PackedFormatError unless the nodes name each tensor of the file once."""
-    wanted = {
-        graph_json.tensor_key(node.name, name)
-        for node, names in zip(document.graph.nodes, document.names, strict=True)
-        for name in names
-    }
+    """Raise PackedFormatError unless the file has the tensors that the nodes name, and no other."""
+    wanted = {key for keys in document.keys for key in keys.values()}
     for key in sorted(wanted ^ found.entries.keys())[:1]:
         where = "is missing" if key in wanted else "belongs to no node"
         raise PackedFormatError(f"tensor {container.shown(key)} {where}. Export the file again.")

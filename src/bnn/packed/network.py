@@ -219,10 +219,14 @@ class PackedNetwork(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
         """Move the tensors, but keep their types: what is computed stays the same."""
+        given: dict[int, tuple[Tensor, Tensor]] = {}  # what nodes share they go on to share
 
         def keep_type(tensor: Tensor) -> Tensor:
-            moved = fn(tensor)
-            return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)
+            if id(tensor) not in given:
+                moved = fn(tensor)
+                same = moved.dtype == tensor.dtype
+                given[id(tensor)] = tensor, moved if same else tensor.to(moved.device)
+            return given[id(tensor)][1]
 
         result = super()._apply(keep_type, recurse)
         for node in self.graph.nodes:

@@ -42,6 +42,7 @@ _DOCUMENT = (
 )
 _OPTIONAL = "preprocessing"
 _NODE = ("op", "name", "inputs", "outputs", "attrs", "tensors")
+_SHARED = "shared"
 _REPORT = ("how", "binary", "emulated", "opaque", "reason", "float_bytes", "packed_bytes")
 
 
@@ -52,7 +53,7 @@ class Document:
     Attributes:
         written_by: The version of bnn that wrote it.
         graph: Its nodes have the names of their tensors, and the tensors not yet.
-        names: For each node, the names of its tensors.
+        keys: For each node, names of its tensors -> their names in the file.
         example_shapes: Shapes of the inputs.
         report: What became of the model's layers.
         preprocessing: What the training pictures went through; None where nothing is said.
@@ -60,7 +61,7 @@ class Document:
 
     written_by: str
     graph: Graph
-    names: list[list[str]]
+    keys: list[dict[str, str]]
     example_shapes: list[list[int]]
     report: PackReport
     preprocessing: Preprocessing | None = None
@@ -77,6 +78,7 @@ def to_json(
     preprocessing: Preprocessing | None = None,
 ) -> dict[str, Any]:
     """Return the document of a network."""
+    holders = tensor_holders(graph)
     return {
         "format": FORMAT,
         "version": VERSION,
@@ -91,6 +93,7 @@ def to_json(
                 "outputs": node.outputs,
                 "attrs": node.attrs,
                 "tensors": list(node.tensors),
+                **_shared_to_json(node, holders),
             }
             for node in graph.nodes
         ],
@@ -111,6 +114,21 @@ def to_json(
 def tensor_key(node: str, tensor: str) -> str:
     """Return the name in the file of a node's tensor."""
     return f"{node}.{tensor}"
+
+
+def tensor_holders(graph: Graph) -> dict[tuple[str, int], Node]:
+    """Return name and identity of each tensor -> the first node that has it; the file's order."""
+    found: dict[tuple[str, int], Node] = {}
+    for node in graph.nodes:
+        for name, tensor in node.tensors.items():
+            found.setdefault((name, id(tensor)), node)
+    return found
+
+
+def _shared_to_json(node: Node, holders: Mapping[tuple[str, int], Node]) -> dict[str, Any]:
+    of = {name: holders[name, id(tensor)] for name, tensor in node.tensors.items()}
+    shared = {name: holder.name for name, holder in of.items() if holder is not node}
+    return {_SHARED: shared} if shared else {}
 
 
 def _structure_to_json(structure: Structure) -> Any:
@@ -152,6 +170,7 @@ def from_json(document: Any) -> Document:
     shapes = _list("example_shapes", fields["example_shapes"], len(inputs), len(inputs))
     items = _list("nodes", fields["nodes"], 0, MOST_NODES)
     nodes = [_node(i, item) for i, item in enumerate(items)]
+    keys = _keys(nodes, items)
     leaves: list[int] = []
     graph = Graph(
         inputs,
@@ -166,7 +185,7 @@ def from_json(document: Any) -> Document:
     return Document(
         _text("written_by", fields["written_by"], MOST_NAME),
         graph,
-        [names for _, names in nodes],
+        keys,
         sizes,
         _report(fields["report"]),
         preprocessing_from_json(fields[_OPTIONAL], sizes) if optional else None,
@@ -206,9 +225,27 @@ def _check_names(graph: Graph) -> None:
         seen.add(flat)
 
 
+def _keys(nodes: Sequence[tuple[Node, list[str]]], items: Sequence[Any]) -> list[dict[str, str]]:
+    """Return the names in the file of each node's tensors, its own or those of an earlier node."""
+    held: set[tuple[str, str]] = set()
+    found = []
+    for i, ((node, names), item) in enumerate(zip(nodes, items, strict=True)):
+        shared = _texts(f"node {i}: {_SHARED}", item.get(_SHARED, {}))
+        for name, holder in shared.items():
+            if name not in names or (holder, name) not in held:
+                raise PackedFormatError(
+                    f"node {i}: {_SHARED} says that tensor {shown(name)} is that of node "
+                    f"{shown(holder)}; it must be one of both, and an earlier node must hold it."
+                )
+        found.append({name: tensor_key(shared.get(name, node.name), name) for name in names})
+        held |= {(node.name, name) for name in names if name not in shared}
+    return found
+
+
 def _node(number: int, item: Any) -> tuple[Node, list[str]]:
     where = f"node {number}"
-    fields = _fields(where, item, _NODE)
+    optional = (_SHARED,) if isinstance(item, dict) and _SHARED in item else ()
+    fields = _fields(where, item, (*_NODE, *optional))
     attrs = fields["attrs"]
     if not isinstance(attrs, dict) or len(attrs) > 64:
         raise PackedFormatError(f"{where}: attrs must be a JSON object of up to 64 names.")

@@ -136,7 +136,9 @@ class Builder:
 
 
 def _own(tensor: Tensor) -> Tensor:
-    """Return a copy that shares nothing with the model."""
+    """Return a copy that shares nothing with the model; words do not, and nodes may share them."""
+    if tensor.dtype == torch.int64:
+        return tensor
     return tensor.detach().clone(memory_format=torch.contiguous_format)
 
 

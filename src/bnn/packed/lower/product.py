@@ -83,13 +83,14 @@ class Product:
         own = self.given.planes if self.given is not None else None
         constant = own.constant if own else 0.0
         inputs: list[ValueRef | None] = [*bits] or [None]
+        words = [functional.pack(plane.to(torch.int8)).contiguous() for plane in signs]
         pairs = [
             (x, first * second, plane)
             for x, first in zip(inputs, own.coefficients if own else (1.0,), strict=True)
-            for second, plane in zip(planes.coefficients, signs, strict=True)
+            for second, plane in zip(planes.coefficients, words, strict=True)
         ]
         if len(pairs) == 1 and pairs[0][1] == 1 and not constant:
-            return self._convolve(pairs[0][0], signs[0], scale, shift)
+            return self._convolve(pairs[0][0], words[0], scale, shift)
         total: ValueRef | None = None
         for x, coefficient, plane in pairs:  # all of these are exact
             factor = torch.full((len(plane),), coefficient) if coefficient != 1 else None
@@ -110,9 +111,9 @@ class Product:
         return total
 
     def _convolve(
-        self, bits: ValueRef | None, signs: Tensor, scale: Tensor | None, bias: Tensor | None
+        self, bits: ValueRef | None, words: Tensor, scale: Tensor | None, bias: Tensor | None
     ) -> ValueRef:
-        tensors = {"weight": functional.pack(signs.to(torch.int8)), "scale": scale, "bias": bias}
+        tensors = {"weight": words, "scale": scale, "bias": bias}
         if bits is None:
             return self.builder.emit("weight_only_conv", [self.x], tensors, **self.geometry)
         pad_value = getattr(self.layer, "padding_value", 0)
