@@ -427,6 +427,21 @@ void orders(Isa isa) {
                                           : three[row * 3 + c - 2 * channels];
       check(joined[i] == want && relu[i] == std::max(want, 0.0f), "joined %zu", i);
     }
+    // Steps and bits, whether each input has words of its own (64, 64, 3) or not: as of the whole.
+    const std::size_t rows = batch * pixels, total = 2 * channels + 3;
+    const Floats parameters = floats(total), residual = floats(rows * total);
+    e = random_epilogue(parameters, residual);
+    Floats whole(joined.size(), 99.0f), parted = whole;
+    std::vector<word_t> whole_bits(rows * words(total), ~word_t{0}), parted_bits = whole_bits;
+    const bool has_out = random().one_in(2);
+    e.out = has_out ? whole.data() : nullptr;
+    e.bits = whole_bits.data();
+    map(rows, total, joined.data(), e, isa);
+    e.out = has_out ? parted.data() : nullptr;
+    e.bits = parted_bits.data();
+    concat(rows, 3, inputs, parts.data(), e, isa);
+    check(parted == whole, "%zu channels twice and 3: values", channels);
+    check(parted_bits == whole_bits, "%zu channels twice and 3: bits", channels);
   }
 }
 

@@ -18,7 +18,8 @@ def bench(monkeypatch, pytestconfig):
 def test_a_published_network_is_good(bench):
     row = bench.check("bnext_tiny", 8, tiny=True)
     assert row.good
-    assert (row.same, row.images, row.without, row.emulated) == (8, 8, (), {})
+    assert (row.fitted.same, row.without, row.emulated) == (8, (), {})
+    assert row.fitted.images == row.new.images == row.random.images == 8
     assert row.parameters == sum(
         1 for _ in create("bnext_tiny", **MODELS["bnext_tiny"].tiny).parameters()
     )
@@ -40,13 +41,19 @@ def test_it_finds_a_parameter_without_a_gradient(bench):
         {"without": ("fc.bias",)},
         {"emulated": {"fc": "unknown"}},
         {"sums": False},
-        {"same": 7},
+        {"fitted": (8, 7, 8, 1)},  # although a flip explains it
+        {"new": (8, 6, 8, 1)},
+        {"random": (8, 6, 8, 0, 1)},
         {"answers": 1},
         {"exported": 0.1},
         {"loaded": False},
     ],
 )
 def test_each_fault_counts(bench, change):
+    change = {
+        key: bench.Answers(*value) if key in ("fitted", "new", "random") else value
+        for key, value in change.items()
+    }
     good = {
         "name": "net",
         "parameters": 3,
@@ -55,15 +62,18 @@ def test_each_fault_counts(bench, change):
         "binary": 2,
         "emulated": {},
         "sums": True,
-        "same": 8,
-        "images": 8,
-        "double": 7,
+        "fitted": bench.Answers(8, 8, 7),
+        "new": bench.Answers(8, 6, 7, flips=2),
+        "random": bench.Answers(8, 5, 7, flips=2, ties=1),
         "answers": 5,
         "bytes": 100,
         "loaded": True,
         "seconds": 1.0,
     }
     assert bench.Row(**good).good
+    assert "6 of 8, 2 flips; float64 7 | 5 of 8, 2 flips, 1 ties" in bench.table(
+        [bench.Row(**good)]
+    )
     row = bench.Row(**{**good, **change})
     assert not row.good
     assert "**fails**" in bench.table([row])

@@ -6,13 +6,15 @@ import os
 import socket
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from bnn.training import load_checkpoint
+from bnn.training import load_checkpoint, load_data, reestimate_batch_norm_
+from bnn.training.data.module import TrainingData
 from bnn.training.synchronized import BatchNormSync
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "sharded.py"
@@ -215,6 +217,35 @@ def test_two_processes_have_the_loss_curve_of_one(tmp_path, recipe):
     assert len(curves[0]) == 6
     assert curves[1] == pytest.approx(curves[0], rel=1e-5 if recipe is None else 1e-3)
     assert type(load_checkpoint(tmp_path / "two").model.bn1) is nn.BatchNorm2d
+
+
+@pytest.mark.slow
+def test_statistics_estimated_anew_are_those_of_both_processes(tmp_path):
+    """Norms that are not synchronized would keep those of the first one's batches."""
+    recipe, program, out = (tmp_path / name for name in ("recipe.yaml", "program.py", "out"))
+    recipe.write_text("step0:\n  ignore_layer_names: [$.$]\n  reestimate_batch_norm: 3\n")
+    program.write_text(FIT)
+    settings = {"data": "still-digits", "model_args": {"width": 4}, "epochs": 1, "batch_size": 32}
+    two = {"devices": 2, "strategy": "ddp", "recipe": str(recipe), "out": str(out)}
+    finish(start(program, json.dumps({**settings, **two})))
+
+    def running(model):
+        return {k: v.clone() for k, v in model.state_dict().items() if "running" in k}
+
+    loaded = load_checkpoint(out)
+    saved = running(loaded.model)
+    data = TrainingData(
+        load_data("digits"), batch_size=32, num_workers=0, seed=loaded.config.seed, step=0
+    )
+    shares = []
+    for rank in range(2):
+        data.trainer = types.SimpleNamespace(world_size=2, global_rank=rank)
+        shares.append(running(reestimate_batch_norm_(loaded.model, data.norm_batches(3))))
+    assert saved
+    for name, value in saved.items():
+        mean = (shares[0][name] + shares[1][name]) / 2
+        assert torch.allclose(value, mean, rtol=1e-4, atol=1e-5), name
+        assert not torch.allclose(shares[0][name], mean, rtol=1e-4, atol=1e-5), name
 
 
 @pytest.mark.slow

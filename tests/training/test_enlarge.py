@@ -5,13 +5,16 @@ import dataclasses
 import pytest
 import torch
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from bnn.errors import ConfigError, DataError, RecipeError
 from bnn.executor import load_recipe
 from bnn.training import TrainConfig, evaluate, fit, load_checkpoint, load_data
 from bnn.training.checkpoint import build_model
 from bnn.training.data.augment import ShiftAndFlip
-from bnn.training.data.enlarge import MOST_PIXELS, enlarged
+from bnn.training.data.enlarge import MOST_PIXELS, enlarged, take_batch
+from bnn.training.data.module import TrainingData
 from bnn.training.data.registry import DataSplits
 
 
@@ -41,9 +44,35 @@ def test_digits_are_interpolated_and_shifted_by_as_much_more():
     assert large.input_shape == (1, 32, 32)
     assert large.augment == ShiftAndFlip(4)
     assert (large.mean, large.std) == (small.mean, small.std)
-    assert torch.equal(large.test.labels, small.test.labels)
-    expected = F.interpolate(small.train.images, (32, 32), mode="bilinear", align_corners=False)
-    assert torch.equal(large.train.images, expected)
+    expected = F.interpolate(small.test.images, (32, 32), mode="bilinear", align_corners=False)
+    images, labels = take_batch(large.test, range(360))
+    assert torch.equal(images, expected)
+    assert torch.equal(labels, small.test.labels)
+    image, label = large.test[7]
+    assert torch.equal(image, expected[7])
+    assert label == small.test.labels[7]
+
+
+class Largest(TorchDispatchMode):
+    """Notes how many bytes the largest tensor has that is made."""
+
+    bytes = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        sizes = [t.nbytes for t in tree_leaves(out) if isinstance(t, torch.Tensor)]
+        self.bytes = max(self.bytes, *sizes, 0)
+        return out
+
+
+def test_no_more_than_a_batch_is_large_at_a_time():
+    small = load_data("digits")
+    with Largest() as largest:
+        splits = enlarged(small, 96)
+        data = TrainingData(splits, batch_size=8, num_workers=0, seed=0, step=0)
+        images, _ = next(iter(data.train_dataloader()))
+    assert images.shape == (8, 1, 96, 96)
+    assert largest.bytes == images.nbytes
 
 
 def test_large_images_stay_as_they_are():

@@ -10,6 +10,7 @@ from bnn.executor import load_recipe, packaged_recipes
 from bnn.models import MODELS
 from bnn.training import TrainConfig, fit, load_checkpoint, load_data, with_recipe_network
 from bnn.training.checkpoint import read_checkpoint
+from bnn.training.data.enlarge import take_batch
 from bnn.training.module import Classifier
 from bnn.training.plan import plan_steps
 
@@ -87,7 +88,8 @@ def test_packs_and_agrees(run):
     _, result = run
     loaded = load_checkpoint(result.checkpoint)
     model = loaded.model
-    images = load_data("digits", enlarge_to=loaded.enlarge_to).test.images
+    test = load_data("digits", enlarge_to=loaded.enlarge_to).test
+    images, _ = take_batch(test, range(len(test)))
     packed = bnn.pack(model, images[:2])
     assert packed.report.binary, packed.report
     assert not packed.report.emulated, packed.report

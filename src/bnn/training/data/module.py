@@ -8,9 +8,9 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler, default_collate
+from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler
 
-from bnn.training.data.arrays import ArrayData
+from bnn.training.data.enlarge import take_batch
 from bnn.training.data.registry import IGNORED, DataSplits, ImageData
 from bnn.training.seeds import derive_seed
 
@@ -30,10 +30,7 @@ class _Items(Dataset[Any]):
     def __getitems__(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
         size = len(self.data)
         inside = [index if index < size else 0 for index in indices]
-        if isinstance(self.data, ArrayData):
-            images, labels = self.data.batch(inside)
-        else:
-            images, labels = default_collate([self.data[index] for index in inside])
+        images, labels = take_batch(self.data, inside)
         beyond = torch.tensor([index >= size for index in indices])
         return images, labels.masked_fill(beyond, IGNORED)
 

@@ -95,7 +95,7 @@ def load_data(
         name: A name in :data:`DATASETS`.
         data_dir: Where it lies, for those that are read from a folder.
         split_seed: Which images are held out, where the data set does not say it.
-        enlarge_to: Interpolate images whose shorter side has fewer pixels.
+        enlarge_to: Interpolate images whose shorter side has fewer pixels, when they are taken.
 
     Raises:
         UnknownNameError: If there is no such data set.
