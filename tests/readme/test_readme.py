@@ -74,5 +74,51 @@ def test_speeds_are_those_of_the_results():
         ]
 
 
+@pytest.mark.parametrize(
+    ("network", "title"),
+    [
+        ("quicknet_small", "QuickNetSmall"),
+        ("quicknet", "QuickNet"),
+        ("birealnet18", "Bi-Real Net 18"),
+    ],
+)
+def test_published_networks_are_as_fast_as_the_results_say(network, title):
+    report = json.loads((ROOT / "benchmarks/results/zoo.json").read_text())
+    (row,) = [r for r in report["rows"] if r["network"] == network and r["threads"] == 1]
+    (facts,) = [found for found in report["networks"] if found["network"] == network]
+    ms = {name: time["minimum_us"] / 1e3 for name, time in row["times"].items()}
+    lce = min(time for name, time in ms.items() if name.startswith("LCE"))
+    cells = re.search(rf"^\| {title} \|(.*)\|$", README, re.MULTILINE)[1].split("|")
+    size = facts["file_bytes"] / 1e6
+    wanted = [ms["packed"], lce, ms["emulated"], size]
+    assert [cell.strip() for cell in cells] == [f"{value:.2f}" for value in wanted]
+
+
+def test_ranges_of_published_networks_are_those_of_the_results():
+    report = json.loads((ROOT / "benchmarks/results/zoo.json").read_text())
+    times = [row["x_emulated"] for row in report["rows"] if row["threads"] == 1]
+    count, least, most = re.search(
+        r"all (\d+) packed\s+whole, (\d+) to (\d+) times", README
+    ).groups()
+    assert (int(count), int(least), int(most)) == (len(times), int(min(times)), int(max(times)))
+    assert not any(found["emulated"] or found["opaque"] for found in report["networks"])
+
+
+def test_training_figures_are_those_of_the_results():
+    rows = json.loads((ROOT / "benchmarks/results/training.json").read_text())["results"]
+    said = re.search(
+        r"binary ResNet-18 takes ([\d.]+) .*?keeps ([\d.]+) .*?ResNet-20 ([\d.]+) and ([\d.]+):",
+        README,
+        re.DOTALL,
+    ).groups()
+    measured = [
+        f"{row[key]:.2f}"
+        for row in rows
+        if row["way"] == "bnn, as in fit, its PReLU" and row["format"] == "NHWC"
+        for key in ("time_ratio", "saved_ratio")
+    ]
+    assert list(said) == measured
+
+
 def test_fits_on_a_page():
     assert len(README.splitlines()) <= 150
