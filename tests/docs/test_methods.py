@@ -60,6 +60,7 @@ def test_published_methods_are_made_of_what_is_registered(methods):
 def test_our_own_results_are_read_where_there_are_some(methods, monkeypatch, tmp_path):
     file = tmp_path / "accuracy.json"
     monkeypatch.setattr(methods, "_RESULTS", file)
+    monkeypatch.setattr(methods, "_TRAINING", tmp_path / "training.json")
     assert "±" not in methods.published_table()
     row = {"data": "digits", "network": "adabin", "accuracy": 98.76, "spread": 0.12}
     file.write_text(json.dumps({"rows": [row]}))
