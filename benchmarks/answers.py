@@ -11,13 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from benchmarks.zoo_bench.signs import NEXT_TO_0
 from bnn.layers import BinaryLayer
 from bnn.layers.levels import input_factors
 from bnn.packed import PackedNetwork
 from bnn.packed.onebit import OneBit, bits_of, one_bit_layers
 from bnn.packed.planes import input_planes
 
-NEAR = 1e-6  # of a layer's largest input: so far the rounding of float32 may move one
+NEAR = NEXT_TO_0  # of a layer's largest input: so far the rounding of float32 may move one
 TIE = 1e-5  # of the largest logit
 
 

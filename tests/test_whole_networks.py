@@ -20,7 +20,7 @@ CONFIG = BConfig(
     BasicScaleBinarizer,
     XNORWeightBinarizer.with_args(center_weights=True),
 )
-IMAGES = torch.randn(2, 3, 32, 32)
+IMAGES = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
 
 def binary_resnet18():
