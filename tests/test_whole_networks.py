@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from bnn import BConfig, prepare_binary_model
+from bnn.layers import set_compact
 from bnn.models import resnet18
 from bnn.models.blocks import PreBasicBlock
 from bnn.ops import BasicInputBinarizer, BasicScaleBinarizer, XNORWeightBinarizer
@@ -45,6 +46,9 @@ def test_compiles_without_a_graph_break(training):
         expected, got = gradients(model, IMAGES), gradients(compiled, IMAGES)
         for name, grad in expected.items():
             torch.testing.assert_close(got[f"_orig_mod.{name}"], grad, rtol=1e-3, atol=1e-4)
+        with set_compact(False):  # compiled, a layer has plain operations, to the last bit
+            plain = gradients(model, IMAGES)
+        assert all(torch.equal(got[f"_orig_mod.{name}"], grad) for name, grad in plain.items())
 
 
 @pytest.mark.slow

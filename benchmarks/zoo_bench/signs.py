@@ -20,11 +20,8 @@ from bnn.packed import functional
 from bnn.packed.onebit import OneBit, one_bit_layers
 from bnn.packed.planes import input_planes, weight_planes
 
-NEXT_TO_0 = 3e-6
-"""How far from where its sign changes a float may be, relative to the largest of the layer.
-
-It is the bound that native float convolutions are tested with (decision 0023).
-"""
+NEXT_TO_0 = 1e-6
+"""How far from where its sign changes a float may be, relative to the largest of the layer."""
 
 
 @torch.inference_mode()

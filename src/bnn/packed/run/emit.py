@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 Emitter = Callable[["Planner", Node], bool]
 NONE = -1
+MOST_IN_ORDER = 256
+"""Pixels whose average is one sum."""
 
 _NUMBERS: dict[str, dict[str | None, int]] = {
     "first_activation": ACTIVATIONS,
@@ -346,18 +348,11 @@ def _global_avg_pool(planner: Planner, node: Node) -> bool:
     if any(size != 1 for size in node.attrs["output_size"]):
         return False
     value = node.inputs[0]
-    batch, height, width, channels = _images(planner.shape(value))
     if len(planner.shape(value)) > 4:
         return False
     x = planner.read(value, _layout(planner, value, 1))
-    planner.program.global_avgpool(
-        batch,
-        height * width,
-        channels,
-        x,
-        *_finish(planner, node, 1),
-        _epilogue(planner, node.epilogue),
-    )
+    out, bits, residual = _finish(planner, node, 1)
+    _average(planner, value, x, out, bits, residual, node.epilogue)
     return True
 
 
@@ -365,18 +360,30 @@ def _mean(planner: Planner, node: Node) -> bool:
     value, out = node.inputs[0], node.outputs[0]
     if not is_average(node) or len(planner.shape(value)) != 4:
         return False
-    batch, height, width, channels = _images(planner.shape(value))
-    planner.program.global_avgpool(
-        batch,
-        height * width,
-        channels,
-        planner.read(value, "last"),
-        planner.write(out, _layout(planner, out, 1)),
-        NONE,
-        NONE,
-        _epilogue(planner, Epilogue()),
-    )
+    x = planner.read(value, "last")
+    to = planner.write(out, _layout(planner, out, 1))
+    _average(planner, value, x, to, NONE, NONE, Epilogue())
     return True
+
+
+def _average(
+    planner: Planner, value: int, x: int, out: int, bits: int, residual: int, epilogue: Epilogue
+) -> None:
+    """Average over an image, or, where that has many pixels, over its rows and then over them.
+
+    A sum of n floats in one order has an error of sqrt(n) roundings, and one thread.
+    """
+    batch, height, width, channels = _images(planner.shape(value))
+    pixels = height * width
+    if pixels > MOST_IN_ORDER:
+        rows = planner.between(batch * height * channels)
+        planner.program.global_avgpool(
+            batch * height, width, channels, x, rows, NONE, NONE, _epilogue(planner, Epilogue())
+        )
+        x, pixels = rows, height
+    planner.program.global_avgpool(
+        batch, pixels, channels, x, out, bits, residual, _epilogue(planner, epilogue)
+    )
 
 
 def _concat(planner: Planner, node: Node) -> bool:

@@ -209,6 +209,11 @@ class Planner:
                 return instead
         return self._place(value, layout, "arena")
 
+    def between(self, count: int) -> int:
+        """Return the slot of so many floats that one operation leaves for the next."""
+        self.slots.append(_Slot(4 * count, torch.float32, (count,), self._time, self._time))
+        return len(self.slots) - 1
+
     def zeros(self, count: int) -> int:
         """Return the slot of so many zeros."""
         zeros = torch.zeros(count)
