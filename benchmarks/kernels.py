@@ -26,7 +26,6 @@ from benchmarks.kernel_bench.layers import LAYERS, PACK, WEIGHT_ONLY, Layer, Pro
 from benchmarks.kernel_bench.roof import Roof
 from benchmarks.kernel_bench.targets import targets
 from benchmarks.kernel_bench.timing import interleave
-from benchmarks.page import as_json
 from bnn.packed import runtime
 
 DISTURBED = 1.5  # a median of so many minima
@@ -177,13 +176,7 @@ def main(given: Sequence[str] | None = None) -> int:
     runtime.set_num_threads(arguments.threads)
     with torch.no_grad():
         found = measure(arguments)
-    wanted = targets(found)
-    found["targets"] = as_json(wanted)
-    page = report.page(found, wanted)
-    print(page.text())
-    if arguments.json:
-        page.write(found, arguments.json)
-    return 0 if all(target.reached for target in wanted) else 1
+    return report.page(found, targets(found)).publish(found, arguments.json)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,6 @@ from benchmarks.network_bench import chart, openvino_nets, report
 from benchmarks.network_bench.measure import COMPILED, INT8, OPENVINO, Bench
 from benchmarks.network_bench.nets import NETWORKS
 from benchmarks.network_bench.targets import targets
-from benchmarks.page import as_json
 from bnn.packed import runtime
 
 LEFT_OUT = {"--no-openvino": (OPENVINO, INT8), "--no-int8": (INT8,), "--no-compile": (COMPILED,)}
@@ -88,15 +87,9 @@ def main(given: Sequence[str] | None = None) -> int:
     torch.set_num_threads(arguments.threads)
     runtime.set_num_threads(arguments.threads)
     found = measure(arguments)
-    wanted = targets(found)
-    found["targets"] = as_json(wanted)
-    page = report.page(found, wanted)
-    print(page.text())
-    if arguments.json:
-        page.write(found, arguments.json)
     if arguments.chart:
         chart.draw(found, arguments.chart)
-    return 0 if all(target.reached for target in wanted) else 1
+    return report.page(found, targets(found)).publish(found, arguments.json)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -48,16 +48,20 @@ class Page:
         parts += ["## Targets", "\n".join(found)]
         return "\n\n".join(parts) + "\n"
 
-    def write(self, report: Mapping[str, Any], file: Path) -> None:
-        """Write the report as JSON, and beside it the page in Markdown."""
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(report, indent=2) + "\n")
-        file.with_suffix(".md").write_text(self.markdown())
+    def publish(self, report: Mapping[str, Any], file: Path | None) -> int:
+        """Print the page and, where asked, write the report; 0 if every target was reached.
 
-
-def as_json(targets: Iterable[Target]) -> list[dict[str, Any]]:
-    """Return what a report keeps of targets."""
-    return [{**asdict(target), "reached": target.reached} for target in targets]
+        Args:
+            report: What the page was made of; its targets are added.
+            file: For the report as JSON, and beside it for the page in Markdown.
+        """
+        print(self.text())
+        if file:
+            targets = [{**asdict(target), "reached": target.reached} for target in self.targets]
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(json.dumps({**report, "targets": targets}, indent=2) + "\n")
+            file.with_suffix(".md").write_text(self.markdown())
+        return 0 if all(target.reached for target in self.targets) else 1
 
 
 def plain(rows: Rows) -> str:

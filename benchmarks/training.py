@@ -28,7 +28,6 @@ from torch.autograd import graph
 from torch.nn.parameter import is_lazy
 
 from benchmarks.machine import describe
-from benchmarks.page import as_json
 from benchmarks.training_bench.methods import method_configs
 from benchmarks.training_bench.report import FIT, FIT_PRELU, page
 from bnn import BConfig, Identity, prepare_binary_model
@@ -316,11 +315,7 @@ def main(given: Sequence[str] | None = None) -> int:
         "results": rows,
         "methods": methods,
     }
-    found = page(report)
-    print(found.text())
-    if arguments.json:
-        found.write({**report, "targets": as_json(found.targets)}, arguments.json)
-    return 0 if all(target.reached for target in found.targets) else 1
+    return page(report).publish(report, arguments.json)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import machine
-from benchmarks.page import as_json
 from benchmarks.zoo_bench import lce_peer, report
 from benchmarks.zoo_bench.measure import Bench, published
 from benchmarks.zoo_bench.targets import targets
@@ -80,13 +79,7 @@ def main(given: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(given)
     arguments.given = given
     found = measure(arguments)
-    wanted = targets(found)
-    found["targets"] = as_json(wanted)
-    page = report.page(found, wanted)
-    print(page.text())
-    if arguments.json:
-        page.write(found, arguments.json)
-    return 0 if all(target.reached for target in wanted) else 1
+    return report.page(found, targets(found)).publish(found, arguments.json)
 
 
 if __name__ == "__main__":
