@@ -18,7 +18,6 @@ from bnn.packed import PackedNetwork
 from bnn.packed.onebit import OneBit, bits_of, one_bit_layers
 from bnn.packed.planes import input_planes
 
-NEAR = NEXT_TO_0  # of a layer's largest input: so far the rounding of float32 may move one
 TIE = 1e-5  # of the largest logit
 
 
@@ -111,7 +110,7 @@ def _listen(model: nn.Module, packed: PackedNetwork, x: Tensor) -> list[_Heard]:
 
     def hear(layer: BinaryLayer, args: tuple[Any, ...]) -> None:
         given = args[0]
-        by = NEAR * given.flatten(1).abs().amax(1).view(-1, *[1] * (given.dim() - 1))
+        by = NEXT_TO_0 * given.flatten(1).abs().amax(1).view(-1, *[1] * (given.dim() - 1))
         places = uses[names[layer]]
         own, low, high = (_words(layer, v) for v in (given, given - by, given + by))
         each = len(places) // len(own)  # planes of the weight

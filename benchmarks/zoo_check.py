@@ -22,8 +22,9 @@ import torch
 from torch import Tensor, nn
 
 import bnn
-from benchmarks.answers import NEAR, TIE, Answers, compare
+from benchmarks.answers import TIE, Answers, compare
 from benchmarks.machine import describe
+from benchmarks.zoo_bench.signs import NEXT_TO_0
 from bnn.layers import BinaryLayer
 from bnn.models import MODELS, create
 
@@ -272,7 +273,7 @@ def main(arguments: list[str] | None = None) -> int:
             images=given.images,
             cpu=machine["cpu"],
             isa=bnn.runtime_info().isa,
-            near=NEAR,
+            near=NEXT_TO_0,
             tie=TIE,
         )
         RESULTS.write_text(f"{head}{table(rows)}\n", encoding="utf-8")

@@ -20,7 +20,14 @@ from torch import Tensor, nn
 from bnn.layers.levels import Factors, Terms, box, terms_of
 from bnn.layers.product import ConvProduct, Product
 from bnn.layers.recompute import Modes, is_recomputing, note_output
-from bnn.layers.sign_product import Operand, Revealed, like, output_layout
+from bnn.layers.sign_product import (
+    Operand,
+    Revealed,
+    by_channel,
+    like,
+    needed_gradients,
+    output_layout,
+)
 
 if TYPE_CHECKING:
     from bnn.layers.base import BinaryLayer
@@ -123,9 +130,7 @@ class LevelProduct(torch.autograd.Function):
                 grads_x = _through(x_value, x_leaf, of_x, grad_x)
         if grad_w is not None:
             grads_w = _through(w_value, w_leaf, of_weight, grad_w)
-        grad_bias = None
-        if needs_bias:
-            grad_bias = batched.sum([axis for axis in range(batched.dim()) if axis != 1])
+        grad_bias = by_channel(batched) if needs_bias else None
         learnt = (*_rest(grads_x, of_x), *_rest(grads_w, of_weight))
         return grads_x[0], grads_w[0], grad_bias, None, None, *learnt
 
@@ -263,14 +268,4 @@ def _differentiable_gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ..
     out = call.product.floats(x_value, w_value)
     out = out if bias is None else out + bias.view(-1, *[1] * call.product.axes)
     inputs = (x, weight, bias, None, None, *call.learnt[0], *call.learnt[1])
-    needed = {
-        i: tensor
-        for i, tensor in enumerate(inputs)
-        if tensor is not None and ctx.needs_input_grad[i]
-    }
-    found = torch.autograd.grad(
-        out, list(needed.values()), _batched(call.product, grad),
-        create_graph=True, allow_unused=True,
-    )  # fmt: skip
-    gradients = dict(zip(needed, found, strict=True))
-    return tuple(gradients.get(i) for i in range(len(inputs)))
+    return needed_gradients(out, inputs, ctx.needs_input_grad, _batched(call.product, grad))

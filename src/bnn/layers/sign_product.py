@@ -231,9 +231,7 @@ class SignProduct(torch.autograd.Function):
             if form is not None:
                 found = _through(form, grad_weight, grad_scale, [leaf, *_learnt(call.derives)])
                 grad_weight, *grads_learnt = found
-        grad_bias = None
-        if needs_bias:
-            grad_bias = grad.sum([axis for axis in range(grad.dim()) if axis != 1])
+        grad_bias = by_channel(grad) if needs_bias else None
         return grad_x, grad_weight, grad_bias, None, None, None, *grads_learnt
 
 
@@ -290,10 +288,17 @@ def _differentiable_gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ..
     out = out if factor is None else out * factor.view(shape)
     out = out if bias is None else out + bias.view(shape)
     inputs = (edge, weight, bias, None, None, None, *learnt)
+    return needed_gradients(out, inputs, ctx.needs_input_grad, grad)
+
+
+def needed_gradients(
+    out: Tensor, inputs: Sequence[Tensor | None], needs: Sequence[bool], grad: Tensor
+) -> tuple[Tensor | None, ...]:
+    """Return the gradients, with a graph of their own, of the inputs that need one; else None."""
     needed = {
         i: tensor
-        for i, tensor in enumerate(inputs)
-        if tensor is not None and ctx.needs_input_grad[i]
+        for i, (tensor, need) in enumerate(zip(inputs, needs, strict=True))
+        if tensor is not None and need
     }
     found = torch.autograd.grad(
         out, list(needed.values()), grad, create_graph=True, allow_unused=True
@@ -362,6 +367,11 @@ def _is_by_row(product: Product, weight: Tensor) -> bool:
     return not getattr(product, "transposed", False) and (
         weight.shape[0] == 1 or weight.stride(0) == rest
     )
+
+
+def by_channel(grad: Tensor) -> Tensor:
+    """Return a bias's gradient from that of the output."""
+    return grad.sum([axis for axis in range(grad.dim()) if axis != 1])
 
 
 def like(x: Tensor, shape: torch.Size, stride: tuple[int, ...]) -> Tensor:

@@ -223,41 +223,28 @@ def _conv_and_max_pool(
 
 
 def _map(planner: Planner, node: Node) -> bool:
-    value, axis = node.inputs[0], node.attrs["axis"]
-    shape = planner.shape(value)
-    channels = shape[axis]
-    x = planner.read(value, _layout(planner, value, axis))
-    out, bits, residual = _finish(planner, node, axis)
-    planner.program.map(
-        math.prod(shape) // max(channels, 1),
-        channels,
-        x,
-        out,
-        bits,
-        residual,
-        _epilogue(planner, node.epilogue),
-    )
+    rows, channels, x = _by_rows(planner, node)
+    out, bits, residual = _finish(planner, node, node.attrs["axis"])
+    planner.program.map(rows, channels, x, out, bits, residual, _epilogue(planner, node.epilogue))
     return True
 
 
 def _level(planner: Planner, node: Node) -> bool:
-    value, axis = node.inputs[0], node.attrs["axis"]
-    shape = planner.shape(value)
-    channels = shape[axis]
-    x = planner.read(value, _layout(planner, value, axis))
-    out, bits, residual = _finish(planner, node, axis)
+    rows, channels, x = _by_rows(planner, node)
+    level = node.attrs["levels"], node.attrs["plane"]
+    out, bits, residual = _finish(planner, node, node.attrs["axis"])
     planner.program.level(
-        math.prod(shape) // max(channels, 1),
-        channels,
-        x,
-        node.attrs["levels"],
-        node.attrs["plane"],
-        out,
-        bits,
-        residual,
-        _epilogue(planner, node.epilogue),
+        rows, channels, x, *level, out, bits, residual, _epilogue(planner, node.epilogue)
     )
     return True
+
+
+def _by_rows(planner: Planner, node: Node) -> tuple[int, int, int]:
+    """Return the rows of channels of a node's input, the channels, and its slot."""
+    value, axis = node.inputs[0], node.attrs["axis"]
+    shape = planner.shape(value)
+    rows = math.prod(shape) // max(shape[axis], 1)
+    return rows, shape[axis], planner.read(value, _layout(planner, value, axis))
 
 
 def _binary(planner: Planner, node: Node) -> bool:
